@@ -1,0 +1,151 @@
+//! Starting a command: `vfork` and `execve`.
+//!
+//! The child shares this process's memory until it executes, so it allocates nothing, and it reports a failure
+//! by writing it where the parent reads it.
+
+use std::ffi::{CString, c_char, c_void};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use sandwire_init::wire::{Failure, Spawn};
+
+use crate::failure::{c_string, check};
+
+const STACK_BYTES: usize = 64 * 1024;
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The steps of the child, for the report.
+#[derive(Clone, Copy)]
+enum Step {
+    Stdio,
+    Cwd,
+    User,
+    Exec,
+}
+
+/// Everything the child needs, ready before it exists.
+struct Plan {
+    candidates: Vec<CString>,
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    cwd: CString,
+    uid: u32,
+    gid: u32,
+    stdio: [RawFd; 3],
+    failed: Option<(Step, i32)>,
+}
+
+/// Starts a command and gives its process id.
+pub(crate) fn spawn(request: &Spawn, fds: &[OwnedFd]) -> Result<libc::pid_t, Failure> {
+    let [stdin, stdout, stderr] = fds else {
+        return Err(Failure { step: "three descriptors".to_owned(), errno: libc::EINVAL });
+    };
+    let argv = strings(request.argv.iter().cloned(), "argument")?;
+    let envp = strings(request.env.iter().map(|(name, value)| format!("{name}={value}")), "environment")?;
+    let mut plan = Plan {
+        candidates: candidates(request)?,
+        argv: pointers(&argv),
+        envp: pointers(&envp),
+        cwd: c_string(&request.cwd, "cwd")?,
+        uid: request.uid,
+        gid: request.gid,
+        stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
+        failed: None,
+    };
+    let pid = vfork(&mut plan)?;
+    match plan.failed {
+        None => Ok(pid),
+        Some((step, errno)) => {
+            // SAFETY: the child has exited already; nobody else waits for it.
+            unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+            Err(Failure { step: describe(step, request), errno })
+        }
+    }
+}
+
+fn describe(step: Step, request: &Spawn) -> String {
+    match step {
+        Step::Stdio => "stdio".to_owned(),
+        Step::Cwd => format!("working directory {}", request.cwd),
+        Step::User => format!("user {}:{}", request.uid, request.gid),
+        Step::Exec => format!("execute {}", request.argv.first().map_or("", String::as_str)),
+    }
+}
+
+fn candidates(request: &Spawn) -> Result<Vec<CString>, Failure> {
+    let program = request.argv.first().map_or("", String::as_str);
+    if program.contains('/') {
+        return Ok(vec![c_string(program, "program")?]);
+    }
+    let path = request.env.iter().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, value)| value);
+    path.split(':').map(|dir| c_string(&format!("{dir}/{program}"), "program")).collect()
+}
+
+fn strings(texts: impl Iterator<Item = String>, step: &str) -> Result<Vec<CString>, Failure> {
+    texts.map(|text| c_string(&text, step)).collect()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+}
+
+fn vfork(plan: &mut Plan) -> Result<libc::pid_t, Failure> {
+    let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is aligned, grows down from its end, and outlives the child's use of it, because
+    // CLONE_VFORK suspends this thread until the child executes or exits; so does `plan`.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().add(stack.len());
+        libc::clone(child, top.cast(), flags, ptr::from_mut(plan).cast())
+    };
+    check(pid, "clone")
+}
+
+extern "C" fn child(plan: *mut c_void) -> libc::c_int {
+    // SAFETY: the parent passed a pointer to its Plan and is suspended, so access is exclusive.
+    let plan = unsafe { &mut *plan.cast::<Plan>() };
+    let step = execute(plan);
+    // SAFETY: errno is this child's last failure; nothing ran in between.
+    plan.failed = Some((step, unsafe { *libc::__errno_location() }));
+    127
+}
+
+/// Returns only on failure, with `errno` set.
+fn execute(plan: &Plan) -> Step {
+    // SAFETY: async-signal-safe calls on prepared memory; no allocation, no locks.
+    unsafe {
+        libc::setsid();
+        for (to, from) in (0..).zip(plan.stdio) {
+            if libc::dup2(from, to) < 0 {
+                return Step::Stdio;
+            }
+        }
+        if plan.gid != 0 && libc::setresgid(plan.gid, plan.gid, plan.gid) < 0 {
+            return Step::User;
+        }
+        if plan.uid != 0 && libc::setresuid(plan.uid, plan.uid, plan.uid) < 0 {
+            return Step::User;
+        }
+        if libc::chdir(plan.cwd.as_ptr()) < 0 {
+            return Step::Cwd;
+        }
+        // The Rust runtime ignores SIGPIPE and this process blocks everything; a command expects neither.
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        let mut none = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        let mut denied = false;
+        for program in &plan.candidates {
+            libc::execve(program.as_ptr(), plan.argv.as_ptr(), plan.envp.as_ptr());
+            match *libc::__errno_location() {
+                libc::ENOENT | libc::ENOTDIR => {}
+                libc::EACCES => denied = true,
+                _ => return Step::Exec,
+            }
+        }
+        if denied {
+            *libc::__errno_location() = libc::EACCES;
+        }
+        Step::Exec
+    }
+}

@@ -1,0 +1,191 @@
+//! Resource limits: one cgroup per sandbox, below one per server.
+//!
+//! The machine may have the unified hierarchy (v2), separate ones (v1), or v1 controllers beside a v2 mount that
+//! has none of them; and this server may be allowed to use some, all or none. Which is found by trying, and what
+//! can't be kept is said, never assumed.
+
+mod detect;
+mod v1;
+mod v2;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use sandwire_protocol::{CgroupVersion, ResourceLimits};
+
+use crate::{Error, Limits};
+use detect::Hierarchies;
+
+/// The period over which processor time is counted, microseconds: the kernel's default.
+const CPU_PERIOD: u64 = 100_000;
+
+/// Tries and pause while a cgroup is still busy: its last tasks are dead but not yet gone.
+const REMOVE_TRIES: u32 = 200;
+const REMOVE_PAUSE: Duration = Duration::from_millis(5);
+
+const REMEDY: &str = "run as root, or as a systemd service or scope with Delegate=yes, so that the server may \
+     create cgroups below its own";
+
+/// This server's place in the hierarchies.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    version: CgroupVersion,
+    limits: ResourceLimits,
+    /// One directory per hierarchy; v2 has one for all.
+    controllers: Controllers,
+    record: PathBuf,
+}
+
+#[derive(Debug)]
+enum Controllers {
+    V1(v1::Groups),
+    V2(PathBuf),
+    None,
+}
+
+/// The cgroup of one sandbox.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    dirs: Vec<PathBuf>,
+}
+
+impl Cgroups {
+    /// Removes what an earlier server of this state directory left, and takes a place in the hierarchies.
+    ///
+    /// `record` remembers the place across a crash.
+    pub(crate) fn prepare(record: PathBuf, name: &str) -> Result<Self, Error> {
+        remove_recorded(&record);
+        let hierarchies = Hierarchies::of_this_process().map_err(Error::host("read the cgroup mounts"))?;
+        let this = Self::in_hierarchies(&hierarchies, record, name);
+        let dirs: Vec<String> = this.own_dirs().iter().map(|dir| dir.display().to_string()).collect();
+        fs::write(&this.record, dirs.join("\n")).map_err(Error::path("write", &this.record))?;
+        Ok(this)
+    }
+
+    fn in_hierarchies(hierarchies: &Hierarchies, record: PathBuf, name: &str) -> Self {
+        if let Some((dir, limits)) = hierarchies.v2.as_deref().and_then(|own| v2::take_place(own, name)) {
+            return Self { version: CgroupVersion::V2, limits, controllers: Controllers::V2(dir), record };
+        }
+        let groups = v1::Groups::take_place(hierarchies, name);
+        let limits = groups.limits();
+        if limits.memory || limits.pids || limits.cpu {
+            return Self { version: CgroupVersion::V1, limits, controllers: Controllers::V1(groups), record };
+        }
+        Self { version: CgroupVersion::None, limits, controllers: Controllers::None, record }
+    }
+
+    pub(crate) fn version(&self) -> CgroupVersion {
+        self.version
+    }
+
+    pub(crate) fn limits(&self) -> ResourceLimits {
+        self.limits
+    }
+
+    pub(crate) fn remedy() -> &'static str {
+        REMEDY
+    }
+
+    /// Makes the cgroup of a sandbox with its limits; one that can't be kept is refused.
+    pub(crate) fn create(&self, id: &str, limits: &Limits) -> Result<Cgroup, Error> {
+        let asked = [
+            ("memory", limits.memory_bytes.is_some(), self.limits.memory),
+            ("pids", limits.pids.is_some(), self.limits.pids),
+            ("cpu", limits.cpu_millis.is_some(), self.limits.cpu),
+        ];
+        if let Some((resource, ..)) = asked.into_iter().find(|(_, asked, kept)| *asked && !kept) {
+            return Err(Error::LimitUnavailable { resource, remedy: REMEDY.to_owned() });
+        }
+        let cgroup = Cgroup { dirs: self.own_dirs().iter().map(|own| own.join(id)).collect() };
+        for dir in &cgroup.dirs {
+            fs::create_dir(dir).map_err(Error::path("create", dir))?;
+        }
+        let applied = match &self.controllers {
+            Controllers::V1(groups) => groups.apply(id, limits),
+            Controllers::V2(own) => v2::apply(&own.join(id), limits),
+            Controllers::None => Ok(()),
+        };
+        applied.map_err(Error::host("set limits"))?;
+        Ok(cgroup)
+    }
+
+    /// Leaves the hierarchies.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        for dir in self.own_dirs() {
+            remove_tree(&dir).map_err(Error::path("remove", &dir))?;
+        }
+        match fs::remove_file(&self.record) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::path("remove", &self.record)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn own_dirs(&self) -> Vec<PathBuf> {
+        match &self.controllers {
+            Controllers::V1(groups) => groups.dirs(),
+            Controllers::V2(dir) => vec![dir.clone()],
+            Controllers::None => Vec::new(),
+        }
+    }
+}
+
+impl Cgroup {
+    /// Moves a process in.
+    pub(crate) fn attach(&self, pid: i32) -> Result<(), Error> {
+        for dir in &self.dirs {
+            let procs = dir.join("cgroup.procs");
+            fs::write(&procs, pid.to_string()).map_err(Error::path("write", &procs))?;
+        }
+        Ok(())
+    }
+
+    /// Removes it; its processes must be dead.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        for dir in &self.dirs {
+            remove_when_idle(dir).map_err(Error::path("remove", dir))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a killed server left. Its sandboxes died with their sockets, perhaps only just now.
+fn remove_recorded(record: &Path) {
+    for dir in fs::read_to_string(record).unwrap_or_default().lines() {
+        // What is left after that long is not ours any more; the new place has a name of its own.
+        let _ = remove_tree(Path::new(dir));
+    }
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    match fs::read_dir(dir) {
+        Ok(entries) => {
+            for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+                remove_tree(&entry.path())?;
+            }
+            remove_when_idle(dir)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove_when_idle(dir: &Path) -> io::Result<()> {
+    for _ in 0..REMOVE_TRIES {
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(REMOVE_PAUSE),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => return result,
+        }
+    }
+    fs::remove_dir(dir)
+}
+
+/// The quota for a processor limit in thousandths, microseconds per [`CPU_PERIOD`]. The kernel's minimum is 1 ms.
+fn cpu_quota(millis: u32) -> u64 {
+    (u64::from(millis) * CPU_PERIOD / 1000).max(1000)
+}

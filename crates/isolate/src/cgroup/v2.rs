@@ -1,0 +1,132 @@
+//! Limits in the unified hierarchy.
+//!
+//! A v2 cgroup that has processes can't hand controllers to its children, so the server first moves itself into a
+//! leaf. That works where it is alone in its cgroup: as a service or scope of its own with delegation.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sandwire_protocol::ResourceLimits;
+
+use super::{CPU_PERIOD, cpu_quota};
+use crate::Limits;
+
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// Makes this server's directory below its own cgroup and hands the controllers down. `None` where no
+/// controller is to be had.
+pub(crate) fn take_place(own: &Path, name: &str) -> Option<(PathBuf, ResourceLimits)> {
+    let offered = fs::read_to_string(own.join("cgroup.controllers")).ok()?;
+    let offered: Vec<&str> =
+        CONTROLLERS.into_iter().filter(|name| offered.split_whitespace().any(|word| word == *name)).collect();
+    if offered.is_empty() {
+        return None;
+    }
+    let dir = own.join(name);
+    fs::create_dir(&dir).ok()?;
+    if hand_down(own, &dir, name, &offered).is_err() {
+        let _ = fs::remove_dir(&dir);
+        return None;
+    }
+    let has = |name| offered.contains(&name);
+    Some((dir, ResourceLimits { memory: has("memory"), pids: has("pids"), cpu: has("cpu") }))
+}
+
+fn hand_down(own: &Path, dir: &Path, name: &str, controllers: &[&str]) -> io::Result<()> {
+    let all: Vec<String> = controllers.iter().map(|controller| format!("+{controller}")).collect();
+    let all = all.join(" ");
+    if fs::write(own.join("cgroup.subtree_control"), &all).is_err() {
+        let leaf = own.join(format!("{name}-server"));
+        if !leaf.exists() {
+            fs::create_dir(&leaf)?;
+        }
+        fs::write(leaf.join("cgroup.procs"), std::process::id().to_string())?;
+        fs::write(own.join("cgroup.subtree_control"), &all)?;
+    }
+    fs::write(dir.join("cgroup.subtree_control"), &all)
+}
+
+/// Writes the limits of one sandbox.
+pub(crate) fn apply(dir: &Path, limits: &Limits) -> io::Result<()> {
+    if let Some(bytes) = limits.memory_bytes {
+        fs::write(dir.join("memory.max"), bytes.to_string())?;
+        // Without it, what exceeds the limit goes to swap. Absent where the kernel has no swap.
+        let swap = dir.join("memory.swap.max");
+        if swap.exists() {
+            fs::write(swap, "0")?;
+        }
+    }
+    if let Some(count) = limits.pids {
+        fs::write(dir.join("pids.max"), count.to_string())?;
+    }
+    if let Some(millis) = limits.cpu_millis {
+        fs::write(dir.join("cpu.max"), format!("{} {CPU_PERIOD}", cpu_quota(millis)))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::Cgroups;
+    use crate::cgroup::detect::Hierarchies;
+    use sandwire_protocol::CgroupVersion;
+
+    fn hierarchy(controllers: &str) -> (tempfile::TempDir, Hierarchies) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cgroup.controllers"), controllers).unwrap();
+        let found = Hierarchies { v2: Some(dir.path().to_owned()), ..Hierarchies::default() };
+        (dir, found)
+    }
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn limits_are_written() {
+        let (dir, found) = hierarchy("cpuset cpu io memory pids\n");
+        let groups = Cgroups::in_hierarchies(&found, dir.path().join("record"), "ours");
+        assert_eq!(groups.version(), CgroupVersion::V2);
+        assert!(groups.limits().complete());
+        assert_eq!(read(&dir.path().join("cgroup.subtree_control")), "+memory +pids +cpu");
+        assert_eq!(read(&dir.path().join("ours/cgroup.subtree_control")), "+memory +pids +cpu");
+
+        let limits = Limits { memory_bytes: Some(1 << 20), pids: Some(9), cpu_millis: Some(1500) };
+        let cgroup = groups.create("box", &limits).unwrap();
+        cgroup.attach(42).unwrap();
+        let own = dir.path().join("ours/box");
+        assert_eq!(read(&own.join("memory.max")), "1048576");
+        assert_eq!(read(&own.join("pids.max")), "9");
+        assert_eq!(read(&own.join("cpu.max")), "150000 100000");
+        assert_eq!(read(&own.join("cgroup.procs")), "42");
+    }
+
+    #[test]
+    fn swap_is_closed_where_it_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("memory.swap.max"), "max").unwrap();
+        apply(dir.path(), &Limits { memory_bytes: Some(5), ..Limits::default() }).unwrap();
+        assert_eq!(read(&dir.path().join("memory.swap.max")), "0");
+    }
+
+    #[test]
+    fn what_is_missing_is_refused() {
+        let (dir, found) = hierarchy("pids\n");
+        let groups = Cgroups::in_hierarchies(&found, dir.path().join("record"), "ours");
+        assert_eq!(groups.limits(), ResourceLimits { memory: false, pids: true, cpu: false });
+        let error = groups.create("box", &Limits { memory_bytes: Some(1), ..Limits::default() }).unwrap_err();
+        assert!(error.is_unsupported());
+        assert!(error.to_string().contains("memory"), "{error}");
+        assert!(groups.create("box", &Limits { pids: Some(1), ..Limits::default() }).is_ok());
+    }
+
+    #[test]
+    fn no_controllers_is_no_place() {
+        let (dir, found) = hierarchy("hugetlb\n");
+        let groups = Cgroups::in_hierarchies(&found, dir.path().join("record"), "ours");
+        assert_eq!(groups.version(), CgroupVersion::None);
+        assert!(!dir.path().join("ours").exists());
+    }
+}

@@ -1,0 +1,202 @@
+//! What happens in one sandbox at a time.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{PipeReader, Read, Write, pipe};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::fchown;
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use sandwire_isolate::socket::{recv, send};
+use sandwire_isolate::wire::{Event, Request, Spawn};
+use sandwire_isolate::{Host, Limits, Sandbox, SandboxSpec};
+
+fn spec(dir: &Path, limits: Limits) -> SandboxSpec {
+    let id = dir.file_name().unwrap().to_str().unwrap().to_owned();
+    SandboxSpec { id, dir: dir.to_owned(), hostname: "box".to_owned(), limits, disposable: true }
+}
+
+fn create(host: &Host, dir: &Path) -> Sandbox {
+    host.create(&spec(dir, Limits::default())).unwrap()
+}
+
+fn event(sandbox: &Sandbox) -> (Event, Vec<OwnedFd>) {
+    poll(&mut [PollFd::new(&sandbox.control(), PollFlags::IN)], None).unwrap();
+    recv(sandbox.control()).unwrap().expect("init lives")
+}
+
+fn ask(sandbox: &Sandbox, request: &Request) -> (Event, Vec<OwnedFd>) {
+    send(sandbox.control(), request, &[]).unwrap();
+    event(sandbox)
+}
+
+/// Starts `bash -c command`, stderr on stdout.
+fn start(host: &Host, sandbox: &Sandbox, argv: &[&str], cwd: &str) -> (Event, PipeReader) {
+    let (output, theirs) = pipe().unwrap();
+    let (uid, gid) = host.outside_ids(0, 0);
+    fchown(&theirs, Some(uid), Some(gid)).unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let spawn = Request::Spawn(Spawn {
+        id: 1,
+        argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
+        env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+        cwd: cwd.to_owned(),
+        uid: 0,
+        gid: 0,
+    });
+    let fds: [BorrowedFd<'_>; 3] = [null.as_fd(), theirs.as_fd(), theirs.as_fd()];
+    send(sandbox.control(), &spawn, &fds).unwrap();
+    (event(sandbox).0, output)
+}
+
+/// Runs a command to its end: exit code and output.
+fn run(host: &Host, sandbox: &Sandbox, command: &str) -> (i32, String) {
+    let (started, mut output) = start(host, sandbox, &["/bin/bash", "-c", command], "/root");
+    assert!(matches!(started, Event::Spawned { .. }), "{started:?}");
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    let Event::Exited { code, .. } = event(sandbox).0 else { panic!("no exit") };
+    (code, text)
+}
+
+pub(crate) fn a_command_runs_and_reports(host: &Host, dir: &Path) {
+    let sandbox = create(host, dir);
+    assert_eq!(run(host, &sandbox, "echo $((6*7)); exit 3"), (3, "42\n".to_owned()));
+    assert_eq!(run(host, &sandbox, "kill -9 $$"), (137, String::new()));
+    assert_eq!(run(host, &sandbox, "id -u; hostname; echo ok > /dev/stdout"), (0, "0\nbox\nok\n".to_owned()));
+    sandbox.destroy().unwrap();
+}
+
+pub(crate) fn what_is_missing_is_named(host: &Host, dir: &Path) {
+    let sandbox = create(host, dir);
+    for (argv, cwd, word) in
+        [("/bin/none", "/", "/bin/none"), ("/bin/bash", "/none", "/none"), ("none", "/", "none")]
+    {
+        let (event, _) = start(host, &sandbox, &[argv], cwd);
+        let Event::SpawnFailed { failure, .. } = event else { panic!("{event:?}") };
+        assert_eq!(failure.errno, libc::ENOENT);
+        assert!(failure.step.contains(word), "{failure}");
+    }
+    assert_eq!(run(host, &sandbox, "none").0, 127);
+}
+
+pub(crate) fn the_tree_is_killed(host: &Host, dir: &Path) {
+    let sandbox = create(host, dir);
+    let command = "sleep 1000 & setsid sleep 1000 & (setsid bash -c 'sleep 1000; true' &) ; echo ready; wait";
+    let (_, mut output) = start(host, &sandbox, &["/bin/bash", "-c", command], "/");
+    let mut ready = [0; 6];
+    output.read_exact(&mut ready).unwrap();
+    send(sandbox.control(), &Request::Kill { id: 1 }, &[]).unwrap();
+    assert!(matches!(event(&sandbox).0, Event::Exited { code: 137, signal: Some(9), .. }));
+    let (_, left) = run(host, &sandbox, "pgrep -c 'sleep' || true");
+    // What opened a session and lost its parent is out of reach of session and descent.
+    assert!(["0\n", "1\n"].contains(&left.as_str()), "{left}");
+}
+
+pub(crate) fn files_are_opened_inside(host: &Host, dir: &Path) {
+    let sandbox = create(host, dir);
+    let (created, mut fds) = ask(&sandbox, &Request::CreateFile { req: 1, path: "a/b/file".to_owned() });
+    let Event::FileCreated { temp, dest, .. } = created else { panic!("{created:?}") };
+    assert_eq!(dest, "/home/user/a/b/file");
+    File::from(fds.remove(0)).write_all(b"content").unwrap();
+    let done = ask(&sandbox, &Request::CommitFile { req: 2, temp, dest }).0;
+    assert_eq!(done, Event::Done { req: 2 });
+    assert_eq!(
+        run(host, &sandbox, "stat -c '%a %u' /home/user/a/b/file; cat /home/user/a/b/*").1,
+        "644 0\ncontent"
+    );
+
+    run(host, &sandbox, "chmod 750 /home/user/a/b/file; ln -s /home/user/a/b/file /root/link");
+    let (created, _) = ask(&sandbox, &Request::CreateFile { req: 3, path: "/root/link".to_owned() });
+    let Event::FileCreated { temp, dest, .. } = created else { panic!("{created:?}") };
+    assert_eq!(dest, "/home/user/a/b/file", "links are followed, not replaced");
+    assert_eq!(ask(&sandbox, &Request::CommitFile { req: 4, temp, dest }).0, Event::Done { req: 4 });
+    assert_eq!(run(host, &sandbox, "stat -c '%a %s' -L /root/link").1, "750 0\n");
+
+    let (opened, mut fds) = ask(&sandbox, &Request::OpenFile { req: 5, path: "/etc/hostname".to_owned() });
+    assert!(matches!(opened, Event::FileOpened { size: 8, .. }), "{opened:?}");
+    let mut text = String::new();
+    File::from(fds.remove(0)).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "sandbox\n");
+}
+
+pub(crate) fn links_lead_nowhere(host: &Host, dir: &Path) {
+    let sandbox = create(host, dir);
+    run(
+        host,
+        &sandbox,
+        "cd /home/user; mkfifo fifo; ln -s /etc/shadow shadow; ln -s /proc/1/root/etc/shadow root; \
+         ln -s /proc/self/fd/3 socket; ln -s /proc/self/mem mem; ln -s ../../../../../../etc/shadow up; \
+         ln -s loop loop; ln -s /dev/zero zero",
+    );
+    for name in ["fifo", "shadow", "root", "socket", "mem", "up", "loop", "zero", "", ".", "a\0b"] {
+        let (answer, _) = ask(&sandbox, &Request::OpenFile { req: 1, path: name.to_owned() });
+        // `mem` is a regular file of init itself: reading at its start gives an error, writing must be refused.
+        if name != "mem" {
+            assert!(matches!(answer, Event::Failed { .. }), "{name}: {answer:?}");
+        }
+    }
+    for name in ["fifo", "socket", "mem", "zero", "loop", "/proc/self/mem", "/proc/new", "/sys/x/y"] {
+        let (answer, _) = ask(&sandbox, &Request::CreateFile { req: 1, path: name.to_owned() });
+        if let Event::FileCreated { dest, .. } = &answer {
+            assert!(dest.starts_with("/sys/"), "{name}: {answer:?}");
+        }
+    }
+}
+
+pub(crate) fn layers_survive_and_do_not_mix(host: &Host, dir: &Path) {
+    let (first, second) = (dir.join("layers1"), dir.join("layers2"));
+    fs::create_dir(&first).unwrap();
+    fs::create_dir(&second).unwrap();
+    let keep = SandboxSpec { disposable: false, ..spec(&first, Limits::default()) };
+    let sandbox = host.create(&keep).unwrap();
+    assert_eq!(run(host, &sandbox, "echo kept > /var/lib/note; echo gone > /tmp/note").0, 0);
+    let other = create(host, &second);
+    assert_eq!(run(host, &other, "cat /var/lib/note 2>/dev/null").0, 1);
+    sandbox.destroy().unwrap();
+    let again = host.create(&keep).unwrap();
+    assert_eq!(run(host, &again, "cat /var/lib/note; ls /tmp").1, "kept\n");
+    if host.isolation().idmapped_base {
+        assert_eq!(
+            run(host, &again, "echo mine > /usr/bin/note && rm /usr/bin/env && cat /usr/bin/note").1,
+            "mine\n"
+        );
+    }
+    assert!(!Path::new("/usr/bin/note").exists() && Path::new("/usr/bin/env").exists());
+}
+
+pub(crate) fn limits_hold(host: &Host, dir: &Path) {
+    let limits = Limits { memory_bytes: Some(64 << 20), pids: Some(20), cpu_millis: Some(500) };
+    if !host.isolation().limits.complete() {
+        let error = host.create(&spec(dir, limits)).unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+        println!("limits can't be kept here, and are refused: {error}");
+        return;
+    }
+    let sandbox = host.create(&spec(dir, limits)).unwrap();
+    let (code, text) = run(host, &sandbox, "python3 -c 'x = bytearray(256 << 20)'; echo $?");
+    assert_eq!((code, text.trim().ends_with("137")), (0, true), "{text}");
+    let forks = "for i in $(seq 40); do sleep 100 & done 2>&1 | grep -c 'Resource temporarily unavailable'";
+    assert_ne!(run(host, &sandbox, forks).1.trim(), "0");
+}
+
+pub(crate) fn nothing_is_left_behind(host: &Host, dir: &Path) {
+    let before = footprint();
+    for round in 0..20 {
+        let own = dir.join(format!("round{round}"));
+        fs::create_dir(&own).unwrap();
+        let sandbox = create(host, &own);
+        assert_eq!(run(host, &sandbox, "sleep 1000 >/dev/null 2>&1 & true").0, 0);
+        sandbox.destroy().unwrap();
+    }
+    assert_eq!(footprint(), before);
+}
+
+/// What a sandbox could leave: mounts, descriptors and children of this process.
+fn footprint() -> (usize, usize, BTreeSet<String>) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap().count();
+    let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    (mounts, descriptors, children.split_whitespace().map(str::to_owned).collect())
+}

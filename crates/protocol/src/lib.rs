@@ -1,0 +1,22 @@
+//! The wire of the LangSmith sandbox protocol, as client and server share it.
+//!
+//! Pure types and codecs: no I/O, no clock, no tokio. What a field means and which sender omits it is said at the
+//! field; sections refer to `spec/langsmith.md`, the protocol as the official clients speak it.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod exec;
+mod isolation;
+pub mod limits;
+mod sandbox;
+mod text;
+
+pub use error::{ErrorBody, ErrorCode, ErrorType};
+pub use exec::{
+    ClientFrame, CommandSpec, ExecuteRequest, ExecuteResponse, OutputFrame, RunConfig, ServerFrame,
+    StreamKind,
+};
+pub use isolation::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
+pub use sandbox::{CreateSandbox, ResourceStatus, Sandbox, SandboxList, SandboxStatus};
+pub use text::utf8_prefix;

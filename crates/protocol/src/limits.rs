@@ -1,0 +1,122 @@
+//! Every wait, buffer, count and size that client and server agree on, each with its reason.
+
+use std::time::Duration;
+
+/// Output bytes in one exec frame. Python's WebSocket library refuses messages over 1 MiB and a control byte
+/// costs six bytes in JSON, so 64 KiB stays under 400 KiB whatever the output is (section 5.4.8).
+pub const FRAME_OUTPUT_MAX: usize = 64 * 1024;
+
+/// Largest message the server accepts on an exec socket: a command with its environment, or input.
+pub const EXEC_MESSAGE_MAX: usize = 4 * 1024 * 1024;
+
+/// Retained output per stream of a command, for replay.
+pub const RING_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a reader may take nothing before it no longer holds the command back, and how long a command
+/// without any reader is held back once its ring buffer is full.
+pub const SLOW_READER_GRACE: Duration = Duration::from_secs(30);
+
+/// Silence after the main process's death that ends a command whose pipes somebody else still holds open.
+pub const DRAIN_QUIET: Duration = Duration::from_millis(100);
+
+/// Interval of the server's WebSocket pings; proxies commonly cut at 60 s of silence.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// A socket on which nothing arrived for this long, pongs included, is dead.
+pub const PONG_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Default limit of a command, seconds (section 5.4.2).
+pub const COMMAND_TIMEOUT_DEFAULT: u64 = 60;
+
+/// Default time that a running command survives without a client, seconds (section 7.1).
+pub const IDLE_TIMEOUT_DEFAULT: i64 = 300;
+
+/// Default time that a finished command can be reconnected to, seconds (section 7.1).
+pub const SESSION_TTL_DEFAULT: i64 = 600;
+
+/// What the client waits beyond a command's own limit for the answer, seconds (section 5.2).
+pub const COMMAND_GRACE: Duration = Duration::from_secs(10);
+
+/// Stdin bytes that may wait for a command that does not read them.
+pub const STDIN_BUFFER_MAX: usize = 1024 * 1024;
+
+/// Live and remembered commands of one sandbox.
+pub const COMMANDS_MAX: usize = 4096;
+
+/// Longest sandbox name.
+pub const NAME_MAX: usize = 128;
+
+/// JSON body of a control-plane request.
+pub const CONTROL_BODY_MAX: usize = 1024 * 1024;
+
+/// What stays replayable behind a stream's slowest live reader, bytes: what was written to a socket may still be
+/// lost with it. The rest of the ring buffer is how far a command may run ahead of that reader.
+pub const RING_REPLAY_BYTES: usize = RING_BUFFER_BYTES / 4 * 3;
+
+/// Longest drain after the main process's death while others keep writing to its pipes: a server left in the
+/// background that logs without a pause must not keep its command from ending.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Wait for the exit report of a killed command. Only a process stuck in the kernel takes longer.
+pub const KILL_GRACE: Duration = Duration::from_secs(10);
+
+/// Attachments of one command at a time.
+pub const ATTACHMENTS_MAX: usize = 64;
+
+/// Longest command id, bytes; the clients' are 36.
+pub const COMMAND_ID_MAX: usize = 128;
+
+/// Ids of expired commands that a sandbox remembers, to tell `SessionExpired` from `CommandNotFound`.
+pub const EXPIRED_COMMANDS_MAX: usize = 16 * 1024;
+
+/// Output of ended commands that a sandbox keeps for replay, bytes; beyond it the oldest expire early.
+pub const ENDED_OUTPUT_MAX: usize = 64 * 1024 * 1024;
+
+/// How often expired commands are looked for; look-ups by id are exact whatever this is.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Wait for the first frame of an exec socket.
+pub const OPENING_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Control frames remembered before the opening frame (section 5.4.9 needs one).
+pub const EARLY_FRAMES_MAX: usize = 16;
+
+/// Wait for the other side of a closing handshake. Clients that closed already never answer.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Output per stream that `POST /execute` collects in memory, bytes; the sockets have no such limit.
+pub const EXECUTE_OUTPUT_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes that one blocking read or write of a file moves: large enough to hide the hop to another thread.
+pub const FILE_CHUNK: usize = 256 * 1024;
+
+/// Longest path of a file call, bytes: the kernel's `PATH_MAX`.
+pub const FILE_PATH_MAX: usize = 4096;
+
+/// Sandboxes of one server.
+pub const SANDBOXES_MAX: usize = 4096;
+
+/// Sandboxes made at the same time. More only wait for each other inside the kernel.
+pub const CREATES_AT_ONCE: usize = 4;
+
+/// Processes and threads of a sandbox, where the limit can be kept: stops a fork bomb, and is beyond what builds
+/// and browsers use.
+pub const PIDS_DEFAULT: u64 = 1024;
+
+/// Smallest memory limit of a sandbox, bytes: below it not even a shell starts.
+pub const MEMORY_MIN: u64 = 16 * 1024 * 1024;
+
+/// Default wait of a create that waits, seconds (section 2.3).
+pub const CREATE_WAIT_DEFAULT: u64 = 30;
+
+/// Longest wait of a create, seconds.
+pub const CREATE_WAIT_MAX: u64 = 3600;
+
+/// Wait of a data-plane request for a sandbox that is still being made.
+pub const READY_WAIT: Duration = Duration::from_secs(20);
+
+/// Wait for open connections when the server ends, before sandboxes are destroyed under them.
+pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(5);
+
+/// Default page of a list.
+pub const PAGE_DEFAULT: usize = 1000;
