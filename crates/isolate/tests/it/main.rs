@@ -2,6 +2,15 @@
 //!
 //! A harness of its own: entering namespaces must happen before any thread exists.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test program: without the harness clippy does not know that"
+)]
+
 mod inside;
 
 use std::fs::Permissions;
