@@ -42,7 +42,7 @@ pub(crate) struct Cgroups {
 #[derive(Debug)]
 enum Controllers {
     V1(v1::Groups),
-    V2(PathBuf),
+    V2(v2::Place),
     None,
 }
 
@@ -66,8 +66,9 @@ impl Cgroups {
     }
 
     fn in_hierarchies(hierarchies: &Hierarchies, record: PathBuf, name: &str) -> Self {
-        if let Some((dir, limits)) = hierarchies.v2.as_deref().and_then(|own| v2::take_place(own, name)) {
-            return Self { version: CgroupVersion::V2, limits, controllers: Controllers::V2(dir), record };
+        if let Some(place) = hierarchies.v2.as_deref().and_then(|own| v2::Place::take(own, name)) {
+            let limits = place.limits();
+            return Self { version: CgroupVersion::V2, limits, controllers: Controllers::V2(place), record };
         }
         let groups = v1::Groups::take_place(hierarchies, name);
         let limits = groups.limits();
@@ -100,22 +101,32 @@ impl Cgroups {
             return Err(Error::LimitUnavailable { resource, remedy: REMEDY.to_owned() });
         }
         let cgroup = Cgroup { dirs: self.own_dirs().iter().map(|own| own.join(id)).collect() };
-        for dir in &cgroup.dirs {
-            fs::create_dir(dir).map_err(Error::path("create", dir))?;
+        let made = cgroup.make().and_then(|()| self.apply(id, limits).map_err(Error::host("set limits")));
+        match made {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                // The first failure is the one to tell.
+                let _ = cgroup.remove();
+                Err(error)
+            }
         }
-        let applied = match &self.controllers {
+    }
+
+    fn apply(&self, id: &str, limits: &Limits) -> io::Result<()> {
+        match &self.controllers {
             Controllers::V1(groups) => groups.apply(id, limits),
-            Controllers::V2(own) => v2::apply(&own.join(id), limits),
+            Controllers::V2(place) => v2::apply(&place.dir.join(id), limits),
             Controllers::None => Ok(()),
-        };
-        applied.map_err(Error::host("set limits"))?;
-        Ok(cgroup)
+        }
     }
 
     /// Leaves the hierarchies.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         for dir in self.own_dirs() {
             remove_tree(&dir).map_err(Error::path("remove", &dir))?;
+        }
+        if let Controllers::V2(place) = &self.controllers {
+            place.leave();
         }
         match fs::remove_file(&self.record) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -128,13 +139,17 @@ impl Cgroups {
     fn own_dirs(&self) -> Vec<PathBuf> {
         match &self.controllers {
             Controllers::V1(groups) => groups.dirs(),
-            Controllers::V2(dir) => vec![dir.clone()],
+            Controllers::V2(place) => vec![place.dir.clone()],
             Controllers::None => Vec::new(),
         }
     }
 }
 
 impl Cgroup {
+    fn make(&self) -> Result<(), Error> {
+        self.dirs.iter().try_for_each(|dir| fs::create_dir(dir).map_err(Error::path("create", dir)))
+    }
+
     /// Moves a process in.
     pub(crate) fn attach(&self, pid: i32) -> Result<(), Error> {
         for dir in &self.dirs {

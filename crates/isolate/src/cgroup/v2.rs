@@ -14,37 +14,66 @@ use crate::Limits;
 
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
-/// Makes this server's directory below its own cgroup and hands the controllers down. `None` where no
-/// controller is to be had.
-pub(crate) fn take_place(own: &Path, name: &str) -> Option<(PathBuf, ResourceLimits)> {
-    let offered = fs::read_to_string(own.join("cgroup.controllers")).ok()?;
-    let offered: Vec<&str> =
-        CONTROLLERS.into_iter().filter(|name| offered.split_whitespace().any(|word| word == *name)).collect();
-    if offered.is_empty() {
-        return None;
-    }
-    let dir = own.join(name);
-    fs::create_dir(&dir).ok()?;
-    if hand_down(own, &dir, name, &offered).is_err() {
-        let _ = fs::remove_dir(&dir);
-        return None;
-    }
-    let has = |name| offered.contains(&name);
-    Some((dir, ResourceLimits { memory: has("memory"), pids: has("pids"), cpu: has("cpu") }))
+/// This server's place: a directory for its sandboxes and, where it had to move, a leaf for itself.
+#[derive(Debug)]
+pub(crate) struct Place {
+    own: PathBuf,
+    /// Where the sandboxes' cgroups go.
+    pub(crate) dir: PathBuf,
+    leaf: PathBuf,
+    controllers: Vec<&'static str>,
 }
 
-fn hand_down(own: &Path, dir: &Path, name: &str, controllers: &[&str]) -> io::Result<()> {
-    let all: Vec<String> = controllers.iter().map(|controller| format!("+{controller}")).collect();
-    let all = all.join(" ");
-    if fs::write(own.join("cgroup.subtree_control"), &all).is_err() {
-        let leaf = own.join(format!("{name}-server"));
-        if !leaf.exists() {
-            fs::create_dir(&leaf)?;
+impl Place {
+    /// Makes the directory below this process's cgroup and hands the controllers down. `None` where no
+    /// controller is to be had.
+    pub(crate) fn take(own: &Path, name: &str) -> Option<Self> {
+        let offered = fs::read_to_string(own.join("cgroup.controllers")).ok()?;
+        let has = |name: &&str| offered.split_whitespace().any(|word| word == *name);
+        let controllers: Vec<&str> = CONTROLLERS.into_iter().filter(has).collect();
+        if controllers.is_empty() {
+            return None;
         }
-        fs::write(leaf.join("cgroup.procs"), std::process::id().to_string())?;
-        fs::write(own.join("cgroup.subtree_control"), &all)?;
+        let dir = own.join(name);
+        fs::create_dir(&dir).ok()?;
+        let place = Self { own: own.to_owned(), dir, leaf: own.join(format!("{name}-server")), controllers };
+        if place.hand_down().is_err() {
+            place.leave();
+            return None;
+        }
+        Some(place)
     }
-    fs::write(dir.join("cgroup.subtree_control"), &all)
+
+    pub(crate) fn limits(&self) -> ResourceLimits {
+        let has = |name| self.controllers.contains(&name);
+        ResourceLimits { memory: has("memory"), pids: has("pids"), cpu: has("cpu") }
+    }
+
+    /// Undoes what [`Place::take`] did, as far as it goes: what is left is empty.
+    pub(crate) fn leave(&self) {
+        let _ = fs::remove_dir(&self.dir);
+        if self.leaf.exists() {
+            // Processes may only return where no controllers are handed down.
+            let _ = fs::write(self.own.join("cgroup.subtree_control"), self.words('-'));
+            let _ = fs::write(self.own.join("cgroup.procs"), std::process::id().to_string());
+            let _ = fs::remove_dir(&self.leaf);
+        }
+    }
+
+    fn hand_down(&self) -> io::Result<()> {
+        let all = self.words('+');
+        if fs::write(self.own.join("cgroup.subtree_control"), &all).is_err() {
+            fs::create_dir(&self.leaf)?;
+            fs::write(self.leaf.join("cgroup.procs"), std::process::id().to_string())?;
+            fs::write(self.own.join("cgroup.subtree_control"), &all)?;
+        }
+        fs::write(self.dir.join("cgroup.subtree_control"), &all)
+    }
+
+    fn words(&self, sign: char) -> String {
+        let words: Vec<String> = self.controllers.iter().map(|name| format!("{sign}{name}")).collect();
+        words.join(" ")
+    }
 }
 
 /// Writes the limits of one sandbox.
@@ -101,6 +130,17 @@ mod tests {
         assert_eq!(read(&own.join("pids.max")), "9");
         assert_eq!(read(&own.join("cpu.max")), "150000 100000");
         assert_eq!(read(&own.join("cgroup.procs")), "42");
+    }
+
+    #[test]
+    fn leaving_leaves_nothing() {
+        let (dir, found) = hierarchy("memory\n");
+        // A plain directory in place of the control file: the first attempt to hand down fails, as it does in a
+        // cgroup that has processes.
+        fs::create_dir(dir.path().join("cgroup.subtree_control")).unwrap();
+        let groups = Cgroups::in_hierarchies(&found, dir.path().join("record"), "ours");
+        assert_eq!(groups.version(), CgroupVersion::None);
+        assert!(!dir.path().join("ours").exists());
     }
 
     #[test]
