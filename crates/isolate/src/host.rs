@@ -4,7 +4,7 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -15,6 +15,9 @@ use crate::cgroup::Cgroups;
 use crate::ids::Ids;
 use crate::sandbox::load_program;
 use crate::{Error, Limits, Sandbox, SandboxSpec, seccomp, sys};
+
+/// Remembers, in the state directory, where the server's cgroups are.
+const CGROUP_RECORD: &str = "cgroups";
 
 const RANGE_REMEDY: &str = "install newuidmap (package uidmap) and give the user 65536 ids in /etc/subuid and \
      /etc/subgid, or run as root";
@@ -27,6 +30,12 @@ pub struct HostConfig {
     pub state_dir: PathBuf,
     /// The `sandwire-init` program.
     pub init_path: PathBuf,
+}
+
+/// Removes what a server that was killed left outside its state directory. Nobody may use the directory; its
+/// sandboxes died with the server.
+pub fn clean(state_dir: &Path) {
+    Cgroups::clean(&state_dir.join(CGROUP_RECORD));
 }
 
 /// A machine on which sandboxes can be made. One per server.
@@ -67,7 +76,7 @@ impl Host {
         // Process ids come back; a place left by a crash must not stand in the way of a new one.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let name = format!("sandwire-{}-{now:x}", std::process::id());
-        let cgroups = Cgroups::prepare(config.state_dir.join("cgroups"), &name)?;
+        let cgroups = Cgroups::prepare(config.state_dir.join(CGROUP_RECORD), &name)?;
         let isolation = describe(mode, ids, &base, &cgroups);
         let host = Self { mode, ids, base, cgroups, program, null, seccomp: seccomp::program(), isolation };
         host.prove(config)?;

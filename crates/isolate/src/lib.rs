@@ -21,6 +21,6 @@ mod sys;
 pub use doctor::{Check, Verdict, doctor};
 pub use enter::enter;
 pub use error::Error;
-pub use host::{Host, HostConfig};
+pub use host::{Host, HostConfig, clean};
 pub use sandbox::{Limits, Sandbox, SandboxSpec};
 pub use sandwire_init::{socket, wire};

@@ -57,12 +57,20 @@ impl Cgroups {
     ///
     /// `record` remembers the place across a crash.
     pub(crate) fn prepare(record: PathBuf, name: &str) -> Result<Self, Error> {
-        remove_recorded(&record);
+        Self::clean(&record);
         let hierarchies = Hierarchies::of_this_process().map_err(Error::host("read the cgroup mounts"))?;
         let this = Self::in_hierarchies(&hierarchies, record, name);
         let dirs: Vec<String> = this.own_dirs().iter().map(|dir| dir.display().to_string()).collect();
         fs::write(&this.record, dirs.join("\n")).map_err(Error::path("write", &this.record))?;
         Ok(this)
+    }
+
+    /// Removes what a killed server left. Its sandboxes died with their sockets, perhaps only just now.
+    pub(crate) fn clean(record: &Path) {
+        for dir in fs::read_to_string(record).unwrap_or_default().lines() {
+            // What is left after that long is not ours any more; a new place has a name of its own.
+            let _ = remove_tree(Path::new(dir));
+        }
     }
 
     fn in_hierarchies(hierarchies: &Hierarchies, record: PathBuf, name: &str) -> Self {
@@ -165,14 +173,6 @@ impl Cgroup {
             remove_when_idle(dir).map_err(Error::path("remove", dir))?;
         }
         Ok(())
-    }
-}
-
-/// What a killed server left. Its sandboxes died with their sockets, perhaps only just now.
-fn remove_recorded(record: &Path) {
-    for dir in fs::read_to_string(record).unwrap_or_default().lines() {
-        // What is left after that long is not ours any more; the new place has a name of its own.
-        let _ = remove_tree(Path::new(dir));
     }
 }
 
