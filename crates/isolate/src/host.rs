@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sandwire_protocol::{IdMapping, Isolation, Mode};
@@ -73,10 +72,7 @@ impl Host {
             IdMapping::Single => None,
         };
         let base = Base::prepare(&base_dir, ids, namespace.as_ref())?;
-        // Process ids come back; a place left by a crash must not stand in the way of a new one.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let name = format!("sandwire-{}-{now:x}", std::process::id());
-        let cgroups = Cgroups::prepare(config.state_dir.join(CGROUP_RECORD), &name)?;
+        let cgroups = Cgroups::prepare(config.state_dir.join(CGROUP_RECORD))?;
         let isolation = describe(mode, ids, &base, &cgroups);
         let host = Self { mode, ids, base, cgroups, program, null, seccomp: seccomp::program(), isolation };
         host.prove(config)?;

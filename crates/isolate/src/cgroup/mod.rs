@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sandwire_protocol::{CgroupVersion, ResourceLimits};
 
@@ -21,6 +21,9 @@ use detect::Hierarchies;
 
 /// The period over which processor time is counted, microseconds: the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
+
+/// How the names of this program's cgroups start.
+const PREFIX: &str = "sandwire-";
 
 /// Tries and pause while a cgroup is still busy: its last tasks are dead but not yet gone.
 const REMOVE_TRIES: u32 = 200;
@@ -56,10 +59,13 @@ impl Cgroups {
     /// Removes what an earlier server of this state directory left, and takes a place in the hierarchies.
     ///
     /// `record` remembers the place across a crash.
-    pub(crate) fn prepare(record: PathBuf, name: &str) -> Result<Self, Error> {
+    pub(crate) fn prepare(record: PathBuf) -> Result<Self, Error> {
         Self::clean(&record);
+        // Process ids come back; a place left by a crash must not stand in the way of a new one.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let name = format!("{PREFIX}{}-{now:x}", std::process::id());
         let hierarchies = Hierarchies::of_this_process().map_err(Error::host("read the cgroup mounts"))?;
-        let this = Self::in_hierarchies(&hierarchies, record, name);
+        let this = Self::in_hierarchies(&hierarchies, record, &name);
         let dirs: Vec<String> = this.own_dirs().iter().map(|dir| dir.display().to_string()).collect();
         fs::write(&this.record, dirs.join("\n")).map_err(Error::path("write", &this.record))?;
         Ok(this)
@@ -67,9 +73,13 @@ impl Cgroups {
 
     /// Removes what a killed server left. Its sandboxes died with their sockets, perhaps only just now.
     pub(crate) fn clean(record: &Path) {
-        for dir in fs::read_to_string(record).unwrap_or_default().lines() {
+        let recorded = fs::read_to_string(record).unwrap_or_default();
+        let ours = |dir: &&Path| {
+            dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+        };
+        for dir in recorded.lines().map(Path::new).filter(ours) {
             // What is left after that long is not ours any more; a new place has a name of its own.
-            let _ = remove_tree(Path::new(dir));
+            let _ = remove_tree(dir);
         }
     }
 
