@@ -45,7 +45,8 @@ const DIRECTORIES: &[(&str, u32)] = &[
     ("var/tmp", 0o1777),
 ];
 
-/// What programs read in `/etc`; directories with all that anybody may read in them.
+/// What programs read in `/etc`; directories with all that anybody may read in them. A star at the end stands for
+/// any rest of the name, such as a version.
 const ETC: &[&str] = &[
     "alternatives",
     "bash.bashrc",
@@ -57,9 +58,7 @@ const ETC: &[&str] = &[
     "gai.conf",
     "host.conf",
     "inputrc",
-    "java-11-openjdk",
-    "java-17-openjdk",
-    "java-21-openjdk",
+    "java-*",
     "ld.so.cache",
     "ld.so.conf",
     "ld.so.conf.d",
@@ -74,6 +73,8 @@ const ETC: &[&str] = &[
     "networks",
     "nsswitch.conf",
     "os-release",
+    "pam.conf",
+    "pam.d",
     "perl",
     "pki/tls/certs",
     "pki/ca-trust/extracted",
@@ -81,9 +82,9 @@ const ETC: &[&str] = &[
     "profile",
     "profile.d",
     "protocols",
-    "python3",
-    "python3.11",
+    "python3*",
     "rpc",
+    "security",
     "services",
     "shells",
     "skel",
@@ -203,8 +204,8 @@ fn write_skeleton(skeleton: &Path, ids: Ids) -> io::Result<Vec<&'static str>> {
 }
 
 fn write_etc(etc: &Path) -> io::Result<()> {
-    for name in ETC {
-        let (from, to) = (Path::new("/etc").join(name), etc.join(name));
+    for name in ETC.iter().flat_map(|pattern| matching(pattern)) {
+        let (from, to) = (Path::new("/etc").join(&name), etc.join(&name));
         if fs::symlink_metadata(&from).is_ok() {
             fs::create_dir_all(to.parent().unwrap_or(etc))?;
             copy(&from, &to)?;
@@ -214,7 +215,7 @@ fn write_etc(etc: &Path) -> io::Result<()> {
     let group = fs::read_to_string("/etc/group").unwrap_or_default();
     fs::write(
         etc.join("passwd"),
-        format!("{}user:x:{USER_ID}:{USER_ID}::/home/user:/bin/bash\n", accounts(&passwd)),
+        format!("{}user:*:{USER_ID}:{USER_ID}::/home/user:/bin/bash\n", accounts(&passwd)),
     )?;
     fs::write(etc.join("group"), format!("{}user:x:{USER_ID}:\n", groups(&group)))?;
     fs::write(etc.join("hostname"), "sandbox\n")?;
@@ -223,13 +224,21 @@ fn write_etc(etc: &Path) -> io::Result<()> {
     symlink("/proc/self/mounts", etc.join("mtab"))
 }
 
-/// System accounts of a `passwd` file, without comments that could name people.
+fn matching(pattern: &str) -> Vec<String> {
+    let Some(start) = pattern.strip_suffix('*') else { return vec![pattern.to_owned()] };
+    let entries = fs::read_dir("/etc").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with(start)).collect()
+}
+
+/// System accounts of a `passwd` file, without comments that could name people. Nobody has a password, and saying so
+/// here keeps PAM from looking for a shadow file.
 fn accounts(passwd: &str) -> String {
     let system = |line: &&str| system_id(line) && !line.starts_with("user:");
     let rebuilt = passwd.lines().filter(system).filter_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
-        Some(format!("{name}:x:{uid}:{gid}::{home}:{shell}\n"))
+        Some(format!("{name}:*:{uid}:{gid}::{home}:{shell}\n"))
     });
     rebuilt.collect()
 }
@@ -327,7 +336,7 @@ mod tests {
         let kept = accounts(passwd);
         assert_eq!(
             kept,
-            "root:x:0:0::/root:/bin/zsh\nnobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n"
+            "root:*:0:0::/root:/bin/zsh\nnobody:*:65534:65534::/nonexistent:/usr/sbin/nologin\n"
         );
     }
 
