@@ -9,6 +9,10 @@ pub const FRAME_OUTPUT_MAX: usize = 64 * 1024;
 /// Largest message the server accepts on an exec socket: a command with its environment, or input.
 pub const EXEC_MESSAGE_MAX: usize = 4 * 1024 * 1024;
 
+/// Largest message on an exec socket that is read at all, so that its sender can be told by an error frame that it is
+/// too large; beyond it the connection breaks.
+pub const EXEC_MESSAGE_READ_MAX: usize = 4 * EXEC_MESSAGE_MAX;
+
 /// Retained output per stream of a command, for replay.
 pub const RING_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 

@@ -1,0 +1,55 @@
+// The real server for a file of tests, and what they share.
+
+import { existsSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll } from "vitest";
+
+import { LocalServer, type LocalServerOptions, type Sandbox, type SandboxClient } from "../../index.mjs";
+
+export interface Local {
+  readonly server: LocalServer;
+  readonly client: SandboxClient;
+  /** One sandbox for the whole file. */
+  readonly sandbox: Sandbox;
+}
+
+/** Starts a server before the tests of this file and ends it after them. */
+export function useLocalServer(options?: LocalServerOptions): Local {
+  const local = {} as { server: LocalServer; client: SandboxClient; sandbox: Sandbox };
+  beforeAll(async () => {
+    local.server = await LocalServer.start(options);
+    local.client = local.server.client();
+    local.sandbox = await local.client.createSandbox();
+  });
+  afterAll(async () => {
+    local.client?.close();
+    await local.server?.close();
+  });
+  return local;
+}
+
+/** What a promise rejected with. Fails the test if it did not. */
+export async function rejection(promise: Promise<unknown>): Promise<any> {
+  const outcome = await promise.then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  );
+  if ("error" in outcome) return outcome.error;
+  throw new Error(`expected a rejection, got ${JSON.stringify(outcome.value)}`);
+}
+
+/** Waits until something is so; the test's own limit ends it if it never is. */
+export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await sleep(20);
+}
+
+/** Whether a process lives; a zombie that its parent has not collected does not. */
+export function lives(pid: number): boolean {
+  const stat = `/proc/${pid}/stat`;
+  if (!existsSync(stat)) return false;
+  try {
+    return !/^\d+ \(.*\) [ZX]/s.test(readFileSync(stat, "utf8"));
+  } catch {
+    return false;
+  }
+}

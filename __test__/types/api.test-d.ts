@@ -1,0 +1,192 @@
+// The public types: what they allow, what they narrow to, what they refuse.
+
+import { describe, expectTypeOf, test } from "vitest";
+
+import {
+  type CallOptions,
+  CommandHandle,
+  CommandTimeoutError,
+  type CommandOutcome,
+  type CreateSandboxOptions,
+  type ErrorCode,
+  type ExecutionResult,
+  type Isolation,
+  LangSmithResourceNotFoundError,
+  LocalServer,
+  type OutputChunk,
+  ResourceNotFoundError,
+  type ResourceStatus,
+  type RunOptions,
+  Sandbox,
+  SandboxClient,
+  SandboxClientError,
+  type SandboxClientConfig,
+  SandboxConnectionError,
+  type SandboxData,
+  SandboxOperationError,
+  type SettledResult,
+} from "../../index.mjs";
+
+declare const client: SandboxClient;
+declare const sandbox: Sandbox;
+declare const handle: CommandHandle;
+declare const flag: boolean;
+
+describe("run", () => {
+  test("narrows by wait", () => {
+    expectTypeOf(sandbox.run("ls")).resolves.toEqualTypeOf<ExecutionResult>();
+    expectTypeOf(sandbox.run("ls", {})).resolves.toEqualTypeOf<ExecutionResult>();
+    expectTypeOf(sandbox.run("ls", { wait: true })).resolves.toEqualTypeOf<ExecutionResult>();
+    expectTypeOf(sandbox.run("ls", { onStdout: () => {} })).resolves.toEqualTypeOf<ExecutionResult>();
+    expectTypeOf(sandbox.run("ls", { wait: false })).resolves.toEqualTypeOf<CommandHandle>();
+    expectTypeOf(sandbox.run("ls", { wait: flag })).resolves.toEqualTypeOf<ExecutionResult | CommandHandle>();
+  });
+
+  test("narrows by output and reject", () => {
+    const bytes = { output: "bytes" } as const;
+    expectTypeOf(sandbox.run("ls", bytes)).resolves.toEqualTypeOf<ExecutionResult<Uint8Array>>();
+    expectTypeOf(sandbox.run("ls", { ...bytes, wait: false })).resolves.toEqualTypeOf<CommandHandle<Uint8Array>>();
+    expectTypeOf(sandbox.run("ls", { reject: false })).resolves.toEqualTypeOf<SettledResult>();
+    expectTypeOf(sandbox.run("ls", { ...bytes, reject: false })).resolves.toEqualTypeOf<SettledResult<Uint8Array>>();
+    expectTypeOf(sandbox.run("ls", { wait: false, reject: false })).resolves.toEqualTypeOf<
+      CommandHandle<string, SettledResult>
+    >();
+    void sandbox.run("ls", { onStdout: (data) => expectTypeOf(data).toEqualTypeOf<string>() });
+    void sandbox.run("ls", { ...bytes, onStdout: (data) => expectTypeOf(data).toEqualTypeOf<Uint8Array>() });
+    void sandbox.run("ls", { onStderr: async () => {} });
+  });
+
+  test("refuses what it refuses at run time", () => {
+    // @ts-expect-error unknown option
+    void sandbox.run("ls", { idle_timeout: 5 });
+    // @ts-expect-error mistyped
+    void sandbox.run("ls", { timeout: "5" });
+    // @ts-expect-error not a command line
+    void sandbox.run(["ls", "-l"]);
+    // @ts-expect-error values of variables are strings
+    void sandbox.run("ls", { env: { A: 1 } });
+    // @ts-expect-error no such output
+    void sandbox.run("ls", { output: "buffer" });
+    // @ts-expect-error the command is missing
+    void sandbox.run();
+  });
+
+  test("takes every option of the seed", () => {
+    const options: RunOptions = {
+      timeout: 1, env: { A: "b" }, cwd: "/", shell: "/bin/sh", wait: true, onStdout: (data: string) => void data,
+      onStderr: (data: string) => void data, idleTimeout: -1, killOnDisconnect: true, ttlSeconds: -1, pty: true,
+    };
+    expectTypeOf(options).toExtend<RunOptions>();
+  });
+});
+
+describe("results", () => {
+  test("members", async () => {
+    const result = await sandbox.run("ls");
+    expectTypeOf(result.stdout).toEqualTypeOf<string>();
+    expectTypeOf(result.exit_code).toEqualTypeOf<number>();
+    expectTypeOf(result.success).toEqualTypeOf<boolean>();
+    expectTypeOf(result.outcome).toEqualTypeOf<CommandOutcome>();
+    expectTypeOf(result.orThrow()).toEqualTypeOf<ExecutionResult>();
+    const settled = await sandbox.run("ls", { reject: false });
+    expectTypeOf(settled.exit_code).toEqualTypeOf<number | null>();
+    // @ts-expect-error read-only
+    result.stdout = "";
+  });
+
+  test("the seed's shape is kept", () => {
+    expectTypeOf<ExecutionResult>().toExtend<{ stdout: string; stderr: string; exit_code: number }>();
+    expectTypeOf<OutputChunk>().toEqualTypeOf<{ stream: "stdout" | "stderr"; data: string; offset: number }>();
+    expectTypeOf<ResourceStatus>().toExtend<{ status: string; status_message?: string }>();
+  });
+});
+
+describe("a handle", () => {
+  test("is an async iterable of chunks", async () => {
+    for await (const chunk of handle) expectTypeOf(chunk).toEqualTypeOf<OutputChunk>();
+    for await (const { data } of await sandbox.run("ls", { wait: false, output: "bytes" })) {
+      expectTypeOf(data).toEqualTypeOf<Uint8Array>();
+    }
+    expectTypeOf(handle.result).toEqualTypeOf<Promise<ExecutionResult>>();
+    expectTypeOf(handle.pid).toEqualTypeOf<number | null>();
+    expectTypeOf(handle.kill()).toEqualTypeOf<Promise<boolean>>();
+    expectTypeOf(handle.sendInput).parameter(0).toEqualTypeOf<string | Uint8Array>();
+    expectTypeOf(handle.close()).toEqualTypeOf<void>();
+    await using other = await sandbox.reconnect("id", { stdoutOffset: 3 });
+    expectTypeOf(other).toEqualTypeOf<CommandHandle>();
+    // @ts-expect-error made by run only
+    new CommandHandle();
+    // @ts-expect-error input is text or bytes
+    void handle.sendInput(5);
+  });
+});
+
+describe("the client", () => {
+  test("calls", async () => {
+    expectTypeOf<ConstructorParameters<typeof SandboxClient>>().toEqualTypeOf<[config?: SandboxClientConfig]>();
+    expectTypeOf(client.createSandbox()).resolves.toEqualTypeOf<Sandbox>();
+    expectTypeOf(client.createSandbox("snapshot", { name: "a" })).resolves.toEqualTypeOf<Sandbox>();
+    expectTypeOf(client.createSandbox(undefined, { vCpus: 1 })).resolves.toEqualTypeOf<Sandbox>();
+    expectTypeOf(client.listSandboxes()).resolves.toEqualTypeOf<Sandbox[]>();
+    expectTypeOf(client.deleteSandbox("a")).resolves.toEqualTypeOf<void>();
+    expectTypeOf(client.getSandboxStatus("a")).resolves.toEqualTypeOf<ResourceStatus>();
+    expectTypeOf(client.waitForSandbox("a", { timeout: 1, pollInterval: 0.1 })).resolves.toEqualTypeOf<Sandbox>();
+    expectTypeOf(client.getSandbox).parameter(1).toEqualTypeOf<CallOptions | undefined>();
+    await using scoped = await client.sandbox({ memBytes: 1 });
+    expectTypeOf(scoped).toEqualTypeOf<Sandbox>();
+    expectTypeOf(scoped).toExtend<SandboxData>();
+    // @ts-expect-error the wire's name
+    void client.createSandbox({ idle_ttl_seconds: 60 });
+    // @ts-expect-error mistyped
+    new SandboxClient({ timeoutMs: "10" });
+    // @ts-expect-error made by a client only
+    new Sandbox();
+    // @ts-expect-error a name is needed
+    void client.getSandbox();
+  });
+
+  test("options of the seed", () => {
+    const options: CreateSandboxOptions = {
+      snapshotName: "s", name: "n", timeout: 1, waitForReady: false, idleTtlSeconds: 60, deleteAfterStopSeconds: 0, vCpus: 1,
+      memBytes: 1, fsCapacityBytes: 1, proxyConfig: { access_control: { allow_list: ["github.com"] } },
+    };
+    expectTypeOf(options.proxyConfig?.rules).toEqualTypeOf<unknown[] | undefined>();
+  });
+
+  test("files", () => {
+    expectTypeOf(sandbox.read("/a")).resolves.toEqualTypeOf<Uint8Array>();
+    expectTypeOf(sandbox.read("/a", 5)).resolves.toEqualTypeOf<Uint8Array>();
+    expectTypeOf(sandbox.write("/a", new Uint8Array(1), { timeoutMs: 5 })).resolves.toEqualTypeOf<void>();
+    // @ts-expect-error content is text or bytes
+    void sandbox.write("/a", 5);
+  });
+});
+
+describe("the local server", () => {
+  test("members", async () => {
+    await using server = await LocalServer.start({ port: 0, startTimeoutMs: 1 });
+    expectTypeOf(server.client({ timeoutMs: 1 })).toEqualTypeOf<SandboxClient>();
+    expectTypeOf(server.isolation).toEqualTypeOf<Isolation>();
+    expectTypeOf(server.warnings).toEqualTypeOf<string[]>();
+    expectTypeOf(server.close()).toEqualTypeOf<Promise<void>>();
+    // @ts-expect-error started by start() only
+    new LocalServer();
+  });
+});
+
+describe("errors", () => {
+  test("narrow by class and code", (error: unknown = new Error()) => {
+    if (error instanceof CommandTimeoutError) {
+      expectTypeOf(error.timeout).toEqualTypeOf<number | undefined>();
+      expectTypeOf(error).toExtend<SandboxOperationError>();
+      expectTypeOf(error.exit_code).toEqualTypeOf<number | null | undefined>();
+    }
+    if (error instanceof ResourceNotFoundError) expectTypeOf(error.resourceType).toEqualTypeOf<string | undefined>();
+    if (error instanceof SandboxConnectionError) expectTypeOf(error.retryable).toEqualTypeOf<boolean>();
+    if (error instanceof SandboxClientError) expectTypeOf(error.code).toEqualTypeOf<ErrorCode>();
+    expectTypeOf(LangSmithResourceNotFoundError).toEqualTypeOf(ResourceNotFoundError);
+    // @ts-expect-error no such code
+    const code: ErrorCode = "NO_SUCH_CODE";
+    void code;
+  });
+});

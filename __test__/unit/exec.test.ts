@@ -1,0 +1,368 @@
+// Commands against a scripted server: frames sent, frames received, faults.
+
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
+import * as sandwire from "../../index.mjs";
+import { rejection, Scripted } from "./scripted.js";
+
+let server: Scripted;
+
+beforeEach(async () => {
+  server = await Scripted.start();
+});
+
+afterEach(async () => {
+  await server[Symbol.asyncDispose]();
+});
+
+const out = (data: string, offset = 0) => ({ type: "stdout", data, offset });
+const err = (data: string, offset = 0) => ({ type: "stderr", data, offset });
+const exit = (exit_code = 0) => ({ type: "exit", exit_code });
+const END = (frame: any, socket: { send(data: string): void }) => {
+  if (frame.type === "kill") socket.send(JSON.stringify(exit(137)));
+};
+
+describe("run and wait", () => {
+  it("gives the whole result in one piece", async () => {
+    server.play([out("a"), err("x"), out("b", 1), exit(3)]);
+    const result = await (await server.sandbox()).run("make");
+    expect(result).toBeInstanceOf(sandwire.ExecutionResult);
+    expect(result).toMatchObject({
+      stdout: "ab", stderr: "x", exit_code: 3, success: false, outcome: "exited", stdout_bytes: 2, stderr_bytes: 1,
+      stdout_truncated: false, stderr_truncated: false, gaps: [],
+    });
+    expect(result.duration_ms).toBeGreaterThanOrEqual(0);
+  });
+
+  it("sends the command with its options, and the defaults", async () => {
+    server.play([exit()]);
+    const sandbox = await server.sandbox();
+    await sandbox.run("ls", {
+      timeout: 5, env: { A: "1" }, cwd: "/x", shell: "/bin/sh", idleTimeout: -1, killOnDisconnect: true, ttlSeconds: 60,
+      pty: true, commandId: "mine", headers: { "X-Call": "1" },
+    });
+    expect(server.frames[0]).toMatchObject({
+      type: "execute", command: "ls", timeout_seconds: 5, env: { A: "1" }, cwd: "/x", shell: "/bin/sh",
+      idle_timeout_seconds: -1, kill_on_disconnect: true, ttl_seconds: 60, pty: true, command_id: "mine",
+    });
+    expect(server.frames[0]).not.toHaveProperty("close_stdin");
+    expect(server.upgrades[0]?.headers).toMatchObject({ "x-api-key": "the-key", "x-call": "1" });
+    server.frames.length = 0;
+    await sandbox.run("ls", { runConfig: { user: "1000", work_dir: "/y", env_vars: { B: "2" } } });
+    expect(server.frames[0]).toMatchObject({
+      type: "execute", command: "ls", timeout_seconds: 60, close_stdin: true,
+      run_config: { user: "1000", work_dir: "/y", env_vars: { B: "2" } },
+    });
+    expect(server.frames[0].command_id).toMatch(/^[\w-]{16,}$/);
+  });
+
+  it("stdin: closed for who waits, open for a handle, and as told", async () => {
+    server.play([exit()]);
+    const sandbox = await server.sandbox();
+    const opening = async (options: object) => {
+      server.frames.length = 0;
+      const done: any = await sandbox.run("cat", options as never);
+      if (done.commandId) await done.result;
+      return server.frames[0].close_stdin === true;
+    };
+    expect(await opening({})).toBe(true);
+    expect(await opening({ onStdout: () => {} })).toBe(true);
+    expect(await opening({ closeInput: false })).toBe(false);
+    expect(await opening({ wait: false })).toBe(false);
+    expect(await opening({ wait: false, closeInput: true })).toBe(true);
+    expect(await opening({ pty: true, closeInput: true })).toBe(false);
+  });
+
+  it("input goes first, then the end of input", async () => {
+    server.play([], (frame, socket) => {
+      if (frame.type === "close_stdin") socket.send(JSON.stringify(exit()));
+    });
+    await (await server.sandbox()).run("cat", { input: "hellö" });
+    expect(server.frames.slice(1)).toEqual([{ type: "input", data: "hellö" }, { type: "close_stdin" }]);
+  });
+
+  it("keeps head and tail beyond maxOutputBytes, and says so", async () => {
+    server.play([out("a".repeat(600)), out("b".repeat(600), 600), exit()]);
+    const result = await (await server.sandbox()).run("yes", { maxOutputBytes: 100 });
+    expect(result).toMatchObject({ stdout_bytes: 1200, stdout_truncated: true, stderr_truncated: false });
+    expect(result.stdout.startsWith("a".repeat(50))).toBe(true);
+    expect(result.stdout.endsWith("b".repeat(50))).toBe(true);
+    expect(result.stdout.length).toBeLessThan(300);
+  });
+
+  it("output: bytes gives bytes everywhere", async () => {
+    server.play([out("ä"), exit()]);
+    const sandbox = await server.sandbox();
+    const result = await sandbox.run("x", { output: "bytes" });
+    expect(result.stdout).toBeInstanceOf(Uint8Array);
+    expect([...result.stdout]).toEqual([0xc3, 0xa4]);
+    const handle = await sandbox.run("x", { output: "bytes", wait: false });
+    for await (const { data } of handle) expect([...data]).toEqual([0xc3, 0xa4]);
+  });
+
+  it("a gap in the offsets is recorded", async () => {
+    server.play([out("a"), out("z", 10), exit()]);
+    const result = await (await server.sandbox()).run("x");
+    expect(result.gaps).toEqual([{ stream: "stdout", from: 1, to: 10 }]);
+  });
+
+  it("a non-zero exit is an error by orThrow() only", async () => {
+    server.play([err("first\nlast words\n"), exit(2)]);
+    const result = await (await server.sandbox()).run("x");
+    const error: any = (() => {
+      try {
+        return result.orThrow();
+      } catch (thrown) {
+        return thrown;
+      }
+    })();
+    expect(error).toBeInstanceOf(sandwire.SandboxOperationError);
+    expect(error).toMatchObject({ message: "The command exited with code 2: last words", exit_code: 2, operation: "command" });
+    expect(error.stderr).toContain("first");
+    expect(error.stack).toContain("exec.test.ts");
+    server.play([exit(0)]);
+    const good = await (await server.sandbox()).run("x");
+    expect(good.orThrow()).toBe(good);
+  });
+});
+
+describe("faults", () => {
+  it.each([
+    ["CommandTimeout", "CommandTimeoutError", { timeout: 4, errorType: "CommandTimeout", operation: "command" }],
+    ["CommandError", "SandboxOperationError", { errorType: "CommandError", operation: "command" }],
+    ["SomethingNew", "SandboxOperationError", { errorType: "SomethingNew" }],
+  ])("the frame %s", async (error_type, name, attributes) => {
+    server.play([out("par"), { type: "error", error_type, error: "it says" }]);
+    const sandbox = await server.sandbox();
+    const error = await rejection(sandbox.run("x", { timeout: 4 }));
+    expect(error).toMatchObject({ name, message: expect.stringContaining("it says"), stdout: "par", ...attributes });
+    expect(error.stack).toContain("exec.test.ts");
+    const handle = await sandbox.run("x", { timeout: 4, wait: false });
+    const looped = await rejection((async () => { for await (const _ of handle); })());
+    expect(looped).toMatchObject({ name, ...attributes });
+    expect(await rejection(handle.result)).toMatchObject({ name, stdout: "par" });
+  });
+
+  it("reject: false tells a timeout as an outcome", async () => {
+    server.play([out("par"), { type: "error", error_type: "CommandTimeout", error: "late" }]);
+    const sandbox = await server.sandbox();
+    const expected = { outcome: "timed_out", stdout: "par", success: false, exit_code: null };
+    expect(await sandbox.run("x", { reject: false })).toMatchObject(expected);
+    expect(await sandbox.run("x", { reject: false, onStdout: () => {} })).toMatchObject(expected);
+  });
+
+  it("a first frame that is not `started` is an operation error", async () => {
+    server.exec = (socket) => socket.send(JSON.stringify(out("a")));
+    const error = await rejection((await server.sandbox()).run("x"));
+    expect(error).toMatchObject({ name: "SandboxOperationError", operation: "command" });
+    expect(error).not.toHaveProperty("outcome");
+  });
+
+  it("an error frame before `started` says what the server says", async () => {
+    server.exec = (socket) => socket.send(JSON.stringify({ type: "error", error_type: "CommandError", error: "no shell" }));
+    expect((await rejection((await server.sandbox()).run("x"))).message).toContain("no shell");
+  });
+
+  it("a refused upgrade is a connection error that names the status, and is told to who waits", async () => {
+    server.refusal = 401;
+    const sandbox = await server.sandbox();
+    const error = await rejection(sandbox.run("x"));
+    expect(error).toBeInstanceOf(sandwire.SandboxConnectionError);
+    expect(error.message).toContain("401");
+    expect(await rejection(sandbox.run("x", { wait: false }))).toBeInstanceOf(sandwire.SandboxConnectionError);
+  });
+
+  it("unknown frames and fields are ignored", async () => {
+    server.play([{ type: "resized", cols: 3 }, { ...out("a"), more: 1 }, exit()]);
+    expect((await (await server.sandbox()).run("x")).stdout).toBe("a");
+  });
+
+  it("no data plane: by status, before any request", async () => {
+    const sandbox = (status: string, status_message?: string) =>
+      server.sandbox({ status, status_message, dataplane_url: null });
+    const cases: Array<[string, Function]> = [
+      ["ready", sandwire.DataplaneNotConfiguredError],
+      ["provisioning", sandwire.SandboxNotReadyError],
+      ["failed", sandwire.SandboxNotReadyError],
+    ];
+    for (const [status, Class] of cases) {
+      const box = await sandbox(status, "because");
+      const calls = [box.run("x"), box.read("/a"), box.write("/a", "b"), box.reconnect("c")];
+      for (const error of await Promise.all(calls.map(rejection))) {
+        expect(error).toBeInstanceOf(Class);
+        if (status !== "ready") expect(error.message).toContain("because");
+      }
+    }
+    expect(server.upgrades).toEqual([]);
+    server.play([exit()]);
+    expect((await (await server.sandbox({ status: "stopped" })).run("x")).success).toBe(true);
+  });
+});
+
+describe("a handle", () => {
+  it("streams, and has id, pid and result", async () => {
+    server.play([out("a"), err("b"), out("c", 1), exit(5)]);
+    const handle = await (await server.sandbox()).run("x", { wait: false });
+    expect(handle).toBeInstanceOf(sandwire.CommandHandle);
+    expect(handle).toMatchObject({ commandId: server.frames[0].command_id, pid: 7 });
+    const chunks = [];
+    for await (const chunk of handle) chunks.push(chunk);
+    expect(chunks).toEqual([
+      { stream: "stdout", data: "a", offset: 0 },
+      { stream: "stderr", data: "b", offset: 0 },
+      { stream: "stdout", data: "c", offset: 1 },
+    ]);
+    expect(await handle.result).toMatchObject({ stdout: "ac", stderr: "b", exit_code: 5 });
+    expect([handle.lastStdoutOffset, handle.lastStderrOffset]).toEqual([2, 1]);
+  });
+
+  it("break, then input, then another loop: nothing is lost", async () => {
+    server.play([out("name? ")], (frame, socket) => {
+      if (frame.type === "input") for (const reply of [out(`hello ${frame.data}`, 6), exit()]) socket.send(JSON.stringify(reply));
+    });
+    const handle = await (await server.sandbox()).run("x", { wait: false });
+    let text = "";
+    for await (const { data } of handle) {
+      text += data;
+      break;
+    }
+    expect(await handle.sendInput("you\n")).toBe(true);
+    for await (const { data } of handle) text += data;
+    expect(text).toBe("name? hello you\n");
+    expect(await handle.sendInput("late")).toBe(false);
+    expect(await handle.kill()).toBe(false);
+  });
+
+  it("kill ends it with a non-zero exit code", async () => {
+    server.play([out("a")], END);
+    const handle = await (await server.sandbox()).run("sleep 99", { wait: false });
+    for await (const _ of handle) break;
+    expect(await handle.kill()).toBe(true);
+    expect(await handle.result).toMatchObject({ exit_code: 137, outcome: "killed", stdout: "a" });
+  });
+
+  it("detach leaves the command alone", async () => {
+    server.play([out("a")], END);
+    const closed = new Promise((resolve) => {
+      const play = server.exec;
+      server.exec = (socket, ...rest) => {
+        socket.on("close", resolve);
+        play(socket, ...rest);
+      };
+    });
+    const handle = await (await server.sandbox()).run("sleep 99", { wait: false });
+    handle.detach();
+    await closed;
+    expect(server.frames.map(({ type }) => type)).toEqual(["execute"]);
+    expect(await handle.kill()).toBe(false);
+    for await (const _ of handle) expect.unreachable();
+    expect(await rejection(handle.result)).toBeInstanceOf(sandwire.SandboxClientError);
+  });
+
+  it("reconnect asks for the offsets given", async () => {
+    server.play([out("tail", 4), exit()]);
+    const handle = await (await server.sandbox()).reconnect("cmd-1", { stdoutOffset: 4, stderrOffset: 2 });
+    expect(server.frames[0]).toEqual({ type: "reconnect", command_id: "cmd-1", stdout_offset: 4, stderr_offset: 2 });
+    expect((await handle.result).stdout).toBe("tail");
+  });
+
+  it("reconnect to an unknown command says so", async () => {
+    server.exec = (socket) => socket.send(JSON.stringify({ type: "error", error_type: "CommandNotFound", error: "?" }));
+    const error = await rejection((await server.sandbox()).reconnect("cmd-1"));
+    expect(error).toMatchObject({ name: "SandboxOperationError", errorType: "CommandNotFound", operation: "reconnect" });
+    expect(error.message).toContain("cmd-1");
+  });
+});
+
+describe("callbacks", () => {
+  it("get the text of their stream; the result is complete", async () => {
+    server.play([out("a"), err("b"), out("c", 1), exit()]);
+    const seen: string[] = [];
+    const result = await (await server.sandbox()).run("x", {
+      onStdout: (text) => void seen.push(`out ${text}`),
+      onStderr: (text) => void seen.push(`err ${text}`),
+    });
+    expect(seen).toEqual(["out a", "err b", "out c"]);
+    expect(result).toMatchObject({ stdout: "ac", stderr: "b", success: true });
+  });
+
+  it("one that throws kills the command and gives its error", async () => {
+    server.play([out("a")], END);
+    const thrown = new Error("mine");
+    const error = await rejection(
+      (await server.sandbox()).run("sleep 99", {
+        onStdout: () => {
+          throw thrown;
+        },
+      }),
+    );
+    expect(error).toBe(thrown);
+    expect(server.frames.map(({ type }) => type)).toContain("kill");
+  });
+});
+
+describe("abort", () => {
+  const modes: Array<[string, object]> = [
+    ["waiting", {}],
+    ["with callbacks", { onStdout: () => {} }],
+  ];
+
+  it.each(modes)("%s: the remote command is killed, then the reason", async (_, options) => {
+    server.play([out("a")], END);
+    const sandbox = await server.sandbox();
+    const controller = new AbortController();
+    const pending = rejection(sandbox.run("sleep 99", { ...options, signal: controller.signal }));
+    await vi.waitFor(() => expect(server.frames).toHaveLength(1));
+    const reason = new Error("enough");
+    controller.abort(reason);
+    expect(await pending).toBe(reason);
+    await vi.waitFor(() => expect(server.frames.map(({ type }) => type)).toContain("kill"));
+  });
+
+  it.each(modes)("%s: with reject: false, the outcome `aborted` and what there was", async (_, options) => {
+    server.play([out("a")], END);
+    const sandbox = await server.sandbox();
+    const controller = new AbortController();
+    const pending = sandbox.run("sleep 99", { ...options, signal: controller.signal, reject: false });
+    await vi.waitFor(() => expect(server.frames).toHaveLength(1));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    controller.abort();
+    expect(await pending).toMatchObject({ outcome: "aborted", stdout: "a", success: false });
+  });
+
+  it("before the start: nothing is sent", async () => {
+    const sandbox = await server.sandbox();
+    await expect(sandbox.run("x", { signal: AbortSignal.abort() })).rejects.toThrow("aborted");
+    expect(server.upgrades).toEqual([]);
+  });
+});
+
+describe("files", () => {
+  it("write uploads the bytes, read downloads them", async () => {
+    server.routes["POST /sandboxes/1/upload"] = () => ({ json: {} });
+    server.routes["GET /sandboxes/1/download"] = () => ({ body: Buffer.from([0, 255, 10]) });
+    const sandbox = await server.sandbox();
+    server.requests.length = 0;
+    await sandbox.write("/a b/ü?.bin", new Uint8Array([9, 0, 255, 10]).subarray(1));
+    expect([...(await sandbox.read("/a b/ü?.bin", 5))]).toEqual([0, 255, 10]);
+    const [upload, download] = server.requests;
+    for (const request of [upload, download]) {
+      expect(new URL(request?.path ?? "", "http://h").searchParams.get("path")).toBe("/a b/ü?.bin");
+      expect(request?.headers["x-api-key"]).toBe("the-key");
+    }
+    expect(upload?.headers["content-type"]).toMatch(/^multipart\/form-data/);
+    expect(upload?.body.includes(Buffer.from([0, 255, 10]))).toBe(true);
+    expect(upload?.body.toString("latin1")).toMatch(/name="file"; filename="file"/);
+  });
+
+  it.each([
+    [404, { detail: { error: "FileNotFound", message: "gone" } }, "ResourceNotFoundError", { resourceType: "file" }],
+    [500, { detail: { error: "ReadError", message: "broken" } }, "SandboxOperationError", { operation: "read", errorType: "ReadError" }],
+    [403, { detail: { error: "PermissionDenied", message: "no" } }, "SandboxOperationError", { errorType: "PermissionDenied" }],
+    [400, { detail: { error: "NotReady", message: "wait" } }, "SandboxNotReadyError", {}],
+    [503, { detail: { error: "ServiceUnavailable", message: "wait" } }, "SandboxNotReadyError", {}],
+  ])("read: %i becomes its class", async (status, json, name, attributes) => {
+    server.routes["GET /sandboxes/1/download"] = () => ({ status, json });
+    expect(await rejection((await server.sandbox()).read("/a"))).toMatchObject({ name, ...attributes });
+  });
+});

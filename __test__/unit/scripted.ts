@@ -1,0 +1,119 @@
+// A server that says what a test tells it to, for answers and faults that a healthy server does not give on demand.
+
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { WebSocketServer, type WebSocket } from "ws";
+
+import { SandboxClient, type SandboxClientConfig } from "../../index.mjs";
+
+export interface Seen {
+  method: string;
+  path: string;
+  headers: IncomingMessage["headers"];
+  body: Buffer;
+}
+
+type Answer = { status?: number; json?: unknown; body?: string | Buffer; headers?: Record<string, string> };
+type Handler = (request: Seen, response: ServerResponse) => Answer | undefined | Promise<Answer | undefined>;
+type Exec = (socket: WebSocket, opening: any, request: IncomingMessage) => void;
+
+export class Scripted implements AsyncDisposable {
+  readonly requests: Seen[] = [];
+  readonly upgrades: IncomingMessage[] = [];
+  /** Frames that clients sent, the opening ones included. */
+  readonly frames: any[] = [];
+  /** Answers by `METHOD /path`, e.g. `GET /boxes/a`. */
+  readonly routes: Record<string, Handler> = {};
+  /** Plays the exec socket. */
+  exec: Exec = (socket) => socket.close();
+  /** Set to refuse upgrades with this status. */
+  refusal: number | null = null;
+  #clients: SandboxClient[] = [];
+  #http = createServer((request, response) => void this.#answer(request, response));
+  #ws = new WebSocketServer({ noServer: true });
+
+  static async start(): Promise<Scripted> {
+    const server = new Scripted();
+    await new Promise<void>((resolve) => server.#http.listen(0, "127.0.0.1", resolve));
+    server.#http.on("upgrade", (request, socket, head) => {
+      server.upgrades.push(request);
+      if (server.refusal !== null) return socket.end(`HTTP/1.1 ${server.refusal} No\r\nContent-Length: 0\r\n\r\n`);
+      server.#ws.handleUpgrade(request, socket, head, (ws) => server.#converse(ws, request));
+    });
+    return server;
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}`;
+  }
+
+  get endpoint(): string {
+    return `${this.origin}/v2/sandboxes`;
+  }
+
+  get dataplane(): string {
+    return `${this.origin}/sandboxes/1`;
+  }
+
+  client(config: SandboxClientConfig = {}): SandboxClient {
+    const client = new SandboxClient({ apiEndpoint: this.endpoint, apiKey: "the-key", maxRetries: 0, ...config });
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** A sandbox with a working data plane, without a request. */
+  async sandbox(data: object = {}, config?: SandboxClientConfig) {
+    this.routes["GET /boxes/box"] = () => ({
+      json: { name: "box", status: "ready", dataplane_url: this.dataplane, ...data },
+    });
+    return this.client(config).getSandbox("box");
+  }
+
+  /** Plays one command: `started`, the frames, and the frames that answer to control frames. */
+  play(frames: object[], onControl: (frame: any, socket: WebSocket) => void = () => {}): void {
+    this.exec = (socket, opening) => {
+      const started = { type: "started", command_id: opening.command_id ?? "made-up", pid: 7 };
+      for (const frame of [started, ...frames]) socket.send(JSON.stringify(frame));
+      socket.on("message", (data) => onControl(JSON.parse(String(data)), socket));
+    };
+  }
+
+  #converse(socket: WebSocket, request: IncomingMessage): void {
+    socket.on("message", (data) => this.frames.push(JSON.parse(String(data))));
+    socket.once("message", (data) => this.exec(socket, JSON.parse(String(data)), request));
+    socket.on("error", () => {});
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const parts: Buffer[] = [];
+    for await (const part of request) parts.push(part as Buffer);
+    const path = (request.url ?? "").replace(/^\/v2\/sandboxes/, "");
+    const seen = { method: request.method ?? "", path, headers: request.headers, body: Buffer.concat(parts) };
+    this.requests.push(seen);
+    const handler = this.routes[`${seen.method} ${path.split("?")[0]}`];
+    const answer = handler
+      ? await handler(seen, response)
+      : { status: 404, json: { detail: { error: "NotFound", message: "no such thing" } } };
+    if (answer === undefined) return;
+    const body = answer.body ?? JSON.stringify(answer.json ?? {});
+    response.writeHead(answer.status ?? 200, { "content-type": "application/json", ...answer.headers });
+    response.end(body);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#clients) client.close();
+    for (const socket of this.#ws.clients) socket.terminate();
+    this.#http.closeAllConnections();
+    await new Promise((resolve) => this.#http.close(resolve));
+  }
+}
+
+/** What a promise rejected with. Fails the test if it did not. */
+export async function rejection(promise: Promise<unknown>): Promise<any> {
+  const outcome = await promise.then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  );
+  if ("error" in outcome) return outcome.error;
+  throw new Error(`expected a rejection, got ${JSON.stringify(outcome.value)}`);
+}

@@ -1,0 +1,300 @@
+//! Starting commands, and the handle to one that runs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use sandwire_protocol::{ClientFrame, CommandSpec, StreamKind};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use super::connect::{Connecting, Limits};
+use super::input::Encoder;
+use super::output::{Batch, End, Output};
+use super::session::Session;
+use super::socket::Dialer;
+use super::task::{Attachment, Control, Reply};
+use super::{ABORT_DEADLINE, CommandOutcome, CommandResult, StreamOptions};
+use crate::retry::CONNECT_ATTEMPTS;
+use crate::{Call, Client, Error, Target};
+
+/// A handle to a remote command. Dropping it ends the attachment; the command lives on unless it was started with
+/// `kill_on_disconnect`.
+#[derive(Debug)]
+pub struct Command {
+    command_id: String,
+    pid: Option<i64>,
+    started: Instant,
+    output: Arc<Output>,
+    controls: mpsc::UnboundedSender<Control>,
+    detach: CancellationToken,
+    _detach_on_drop: DropGuard,
+}
+
+/// What an attachment is opened with.
+struct Opening {
+    session: Session,
+    frame: ClientFrame,
+    from: [u64; 2],
+    pty: bool,
+    options: StreamOptions,
+    /// Whether anybody takes batches.
+    deliver: bool,
+    detach: CancellationToken,
+}
+
+impl Client {
+    /// Starts a command; returns when it runs.
+    ///
+    /// # Errors
+    /// Sections 3.6 and 3.7, after the attempts of 4.3. If `call` is cancelled the command is killed.
+    pub async fn run(
+        &self,
+        target: &Target,
+        spec: CommandSpec,
+        options: StreamOptions,
+        call: &Call,
+    ) -> Result<Command, Error> {
+        let opening = execute(spec, options, true, self.closed().child_token())?;
+        self.open(target, opening, call).await
+    }
+
+    /// Runs a command to its end. If `call` is cancelled the command is killed.
+    ///
+    /// # Errors
+    /// Those of [`Client::run`] and [`Command::result`].
+    pub async fn run_to_end(
+        &self,
+        target: &Target,
+        spec: CommandSpec,
+        options: StreamOptions,
+        call: &Call,
+    ) -> Result<Arc<CommandResult>, Error> {
+        let opening = execute(spec, options, false, CancellationToken::new())?;
+        let command = self.open(target, opening, call).await?;
+        tokio::select! {
+            biased;
+            end = command.result() => end,
+            () = call.cancel.cancelled() => Err(command.abort(Error::aborted()).await),
+            () = self.closed().cancelled() => Err(command.abort(Error::closed()).await),
+        }
+    }
+
+    /// Attaches to a command that runs or ended lately; `from` are the first bytes of stdout and stderr wanted.
+    ///
+    /// # Errors
+    /// Sections 3.6 and 3.7.
+    pub async fn reconnect(
+        &self,
+        target: &Target,
+        command_id: &str,
+        from: [u64; 2],
+        options: StreamOptions,
+        call: &Call,
+    ) -> Result<Command, Error> {
+        let [stdout_offset, stderr_offset] = from;
+        let opening = Opening {
+            session: Session::reconnect(command_id.to_owned(), from, Instant::now()),
+            frame: ClientFrame::Reconnect { command_id: command_id.to_owned(), stdout_offset, stderr_offset },
+            from,
+            pty: false,
+            options,
+            deliver: true,
+            detach: self.closed().child_token(),
+        };
+        self.open(target, opening, call).await
+    }
+
+    async fn open(&self, target: &Target, opening: Opening, call: &Call) -> Result<Command, Error> {
+        let dialer = Dialer::new(&target.url("/execute/ws")?, self.http.headers(call));
+        let config = &self.http.config;
+        let open = call.timeout.or(config.ws_open_timeout);
+        let attempts = if config.max_retries == 0 { 1 } else { CONNECT_ATTEMPTS };
+        let limits = Limits { open, budget: config.ws_connect_budget, attempts };
+        let Opening { mut session, frame, from, pty, options, deliver, detach } = opening;
+        let kills = matches!(frame, ClientFrame::Execute(_));
+        let mut connecting = Connecting::new(dialer, &frame, limits)?;
+        let aborted = tokio::select! {
+            biased;
+            () = call.cancel.cancelled() => Some(Error::aborted()),
+            () = self.closed().cancelled() => Some(Error::closed()),
+            connected = connecting.run(&mut session) => {
+                connected?;
+                None
+            }
+        };
+        if let Some(error) = aborted {
+            if kills {
+                connecting.abort(session).await;
+            }
+            return Err(error);
+        }
+        let output = Arc::new(Output::new(options.max_output_bytes, from, options.raw, deliver));
+        let (controls, requests) = mpsc::unbounded_channel();
+        let command = Command {
+            command_id: session.command_id().to_owned(),
+            pid: session.pid(),
+            started: Instant::now(),
+            output: Arc::clone(&output),
+            controls,
+            _detach_on_drop: detach.clone().drop_guard(),
+            detach: detach.clone(),
+        };
+        let socket = connecting.socket().ok_or_else(Error::closed)?;
+        command.feed(options);
+        let attachment = Attachment { session, output, controls: requests, pty, encoder: Encoder::default() };
+        tokio::spawn(attachment.run(socket, detach));
+        Ok(command)
+    }
+}
+
+fn execute(
+    mut spec: CommandSpec,
+    options: StreamOptions,
+    deliver: bool,
+    detach: CancellationToken,
+) -> Result<Opening, Error> {
+    if let Some(input) = &options.input {
+        // Refused before anything runs.
+        let mut encoder = Encoder::default();
+        encoder.frames(input)?;
+        encoder.finish()?;
+    }
+    let pty = spec.pty.unwrap_or(false);
+    if options.close_input && options.input.is_none() && !pty {
+        spec.close_stdin = Some(true);
+    }
+    let id = spec.command_id.get_or_insert_with(|| Uuid::now_v7().to_string()).clone();
+    let session = Session::execute(id, &spec, Instant::now());
+    let frame = ClientFrame::Execute(Box::new(spec));
+    Ok(Opening { session, frame, from: [0; 2], pty, options, deliver, detach })
+}
+
+impl Command {
+    /// The id under which others can attach.
+    #[must_use]
+    pub fn command_id(&self) -> &str {
+        &self.command_id
+    }
+
+    /// Process id inside the sandbox.
+    #[must_use]
+    pub fn pid(&self) -> Option<i64> {
+        self.pid
+    }
+
+    /// Position after the last byte of a stream that was handed over: where to reconnect.
+    #[must_use]
+    pub fn position(&self, kind: StreamKind) -> u64 {
+        self.output.position(kind)
+    }
+
+    /// The next chunks, at least one; `None` after the last.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The stream's error, once.
+    pub async fn next_batch(&self) -> Result<Option<Batch>, Error> {
+        self.output.next_batch().await
+    }
+
+    /// Nobody takes batches until the next call of [`Command::next_batch`].
+    pub fn pause(&self) {
+        self.output.pause();
+    }
+
+    /// Waits for the end. Output that nobody takes is kept within the result's limits.
+    ///
+    /// # Errors
+    /// The stream's error, with the partial result in its details.
+    pub async fn result(&self) -> End {
+        self.output.result().await
+    }
+
+    /// Kills the command; `false` if it was over.
+    ///
+    /// # Errors
+    /// None today.
+    pub async fn kill(&self) -> Result<bool, Error> {
+        self.ask(Control::Kill).await
+    }
+
+    /// Writes to stdin; returns when it was handed to the network, `false` if the command was over.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED` for bytes that are not UTF-8.
+    pub async fn send_input(&self, data: Bytes) -> Result<bool, Error> {
+        self.ask(|reply| Control::Input(data, reply)).await
+    }
+
+    /// Ends stdin; `false` if the command was over.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED` if stdin ended inside a character.
+    pub async fn close_input(&self) -> Result<bool, Error> {
+        self.ask(Control::CloseInput).await
+    }
+
+    /// Ends the attachment.
+    pub fn detach(&self) {
+        self.detach.cancel();
+    }
+
+    async fn ask(&self, control: impl FnOnce(Reply) -> Control) -> Result<bool, Error> {
+        if self.output.has_ended() {
+            return Ok(false);
+        }
+        let (reply, answer) = oneshot::channel();
+        // A channel that is closed means that the task, and so the command, is over.
+        if self.controls.send(control(reply)).is_err() {
+            return Ok(false);
+        }
+        answer.await.unwrap_or(Ok(false))
+    }
+
+    /// Sends what the command reads first.
+    fn feed(&self, options: StreamOptions) {
+        let Some(input) = options.input else { return };
+        // Nobody waits for the answers: if the command is over, its end says so.
+        let unheard = || oneshot::channel().0;
+        let _ = self.controls.send(Control::Input(input, unheard()));
+        if options.close_input {
+            let _ = self.controls.send(Control::CloseInput(unheard()));
+        }
+    }
+
+    /// Kills the command and says `error`, with what there is of a result.
+    async fn abort(&self, error: Error) -> Error {
+        let ending = async {
+            self.kill().await?;
+            self.result().await
+        };
+        let partial = match timeout(ABORT_DEADLINE, ending).await {
+            Ok(Ok(result)) => Some(result),
+            Ok(Err(error)) => error.details().result.clone(),
+            Err(_) => None,
+        };
+        let partial = partial.map_or_else(|| self.snapshot(), |result| (*result).clone());
+        let partial = CommandResult { outcome: CommandOutcome::Aborted, ..partial };
+        error.with(|details| {
+            details.operation = Some("command");
+            details.result = Some(Arc::new(partial));
+        })
+    }
+
+    fn snapshot(&self) -> CommandResult {
+        let (stdout, stderr) = self.output.retained();
+        CommandResult {
+            exit_code: None,
+            outcome: CommandOutcome::Aborted,
+            signal: None,
+            duration: self.started.elapsed(),
+            stdout,
+            stderr,
+            gaps: Vec::new(),
+        }
+    }
+}

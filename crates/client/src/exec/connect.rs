@@ -1,0 +1,177 @@
+//! The connect phase of a command (section 4.3): from nothing to `started`.
+//!
+//! Every attempt sends the same opening frame with the same command id, so an attempt that got lost on its way
+//! back starts nothing twice.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use sandwire_protocol::{ClientFrame, ErrorCode};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::ABORT_DEADLINE;
+use super::session::{Loss, Session, Step};
+use super::socket::{Dialer, Socket, loss};
+use crate::Error;
+use crate::error::Phase;
+use crate::retry::{exec_pause, jitter};
+
+/// Limits of the phase.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Of one upgrade.
+    pub(crate) open: Option<Duration>,
+    /// Of all attempts together.
+    pub(crate) budget: Option<Duration>,
+    pub(crate) attempts: u32,
+}
+
+/// One connect phase. It keeps the socket of the attempt under way, so that an abort can still use it.
+#[derive(Debug)]
+pub(crate) struct Connecting {
+    dialer: Dialer,
+    opening: Message,
+    limits: Limits,
+    started: Instant,
+    socket: Option<Socket>,
+    /// Whether the server may have seen the opening frame.
+    sent: bool,
+}
+
+/// Why an attempt failed, and whether another one makes sense.
+struct Failed {
+    error: Error,
+    again: bool,
+}
+
+impl Connecting {
+    pub(crate) fn new(dialer: Dialer, opening: &ClientFrame, limits: Limits) -> Result<Self, Error> {
+        let opening = message(opening)?;
+        Ok(Self { dialer, opening, limits, started: Instant::now(), socket: None, sent: false })
+    }
+
+    /// Connects until the command runs; the connection is then [`Connecting::socket`]'s.
+    ///
+    /// Cancel safe: [`Connecting::abort`] then undoes what the attempt may have done.
+    pub(crate) async fn run(&mut self, session: &mut Session) -> Result<(), Error> {
+        let mut attempt = 0;
+        loop {
+            let Err(Failed { error, again }) = self.attempt(session).await else { return Ok(()) };
+            self.socket = None;
+            attempt += 1;
+            let pause = exec_pause(attempt - 1, error.details().retry_after, jitter());
+            let in_time = self.left().is_none_or(|left| pause < left);
+            if !again || attempt >= self.limits.attempts || !in_time {
+                return Err(error);
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&mut self, session: &mut Session) -> Result<(), Failed> {
+        let open = [self.limits.open, self.left()].into_iter().flatten().min();
+        let socket = self.dialer.dial(open).await.map_err(|error| Failed {
+            again: matches!(error.code(), ErrorCode::ConnectionRetryable | ErrorCode::ConnectTimeout),
+            error,
+        })?;
+        self.sent = true;
+        let left = self.left();
+        let starting = start(self.socket.insert(socket), self.opening.clone(), session);
+        match left {
+            Some(left) => timeout(left, starting).await.unwrap_or_else(|_| Err(Failed::waiting(left))),
+            None => starting.await,
+        }
+    }
+
+    /// The connection of a phase that succeeded.
+    pub(crate) fn socket(self) -> Option<Socket> {
+        self.socket
+    }
+
+    /// What remains of the budget.
+    fn left(&self) -> Option<Duration> {
+        self.limits.budget.map(|budget| budget.saturating_sub(self.started.elapsed()))
+    }
+
+    /// Ends what the cancelled phase may have started, within a deadline of its own.
+    pub(crate) async fn abort(mut self, mut session: Session) {
+        if !self.sent {
+            return;
+        }
+        let ending = async {
+            let mut socket = match self.socket.take() {
+                Some(socket) => socket,
+                None => {
+                    // The same id again: whether the lost attempt started it or not, this one gets hold of it.
+                    let mut socket = self.dialer.dial(self.limits.open).await?;
+                    socket.send(self.opening).await.map_err(|_| Error::aborted())?;
+                    socket
+                }
+            };
+            socket.send(message(&ClientFrame::Kill)?).await.map_err(|_| Error::aborted())?;
+            while let Some(Ok(received)) = socket.next().await {
+                if let Some(Step::End(_)) = step(&received, &mut session) {
+                    break;
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        // Whether it worked can't be told to anybody: the caller gets the abort.
+        let _ = timeout(ABORT_DEADLINE, ending).await;
+    }
+}
+
+impl Failed {
+    fn waiting(left: Duration) -> Self {
+        let text = format!("the server did not start the command within {:.1} s", left.as_secs_f64());
+        let error =
+            Error::new(ErrorCode::ConnectTimeout, text).with(|details| details.phase = Some(Phase::Connect));
+        Self { error, again: false }
+    }
+}
+
+/// Sends the opening frame and reads until `started`.
+async fn start(socket: &mut Socket, opening: Message, session: &mut Session) -> Result<(), Failed> {
+    if let Err(error) = socket.send(opening).await {
+        return Err(lost(session, &loss(Some(Err(error)))));
+    }
+    loop {
+        match socket.next().await {
+            Some(Ok(received)) if !received.is_close() => match step(&received, session) {
+                Some(Step::Started) => return Ok(()),
+                Some(Step::End(finish)) => {
+                    let error = finish.error.unwrap_or_else(Error::aborted);
+                    return Err(Failed { error, again: false });
+                }
+                _ => {}
+            },
+            end => return Err(lost(session, &loss(end))),
+        }
+    }
+}
+
+/// A connection that ends before `started` says nothing: the same id may be sent again.
+fn lost(session: &Session, loss: &Loss) -> Failed {
+    Failed { error: session.lost(loss), again: true }
+}
+
+/// What a message means to the session; `None` for those that only keep the connection alive.
+pub(crate) fn step<'a>(received: &'a Message, session: &mut Session) -> Option<Step<'a>> {
+    let now = Instant::now();
+    match received {
+        Message::Text(text) => Some(session.on_text(text.as_str(), now)),
+        Message::Binary(bytes) => Some(session.on_binary(bytes, now)),
+        _ => {
+            session.on_alive(now);
+            None
+        }
+    }
+}
+
+/// A frame as a message.
+pub(crate) fn message(frame: &ClientFrame) -> Result<Message, Error> {
+    serde_json::to_string(frame).map(Message::text).map_err(|error| {
+        Error::new(ErrorCode::Client, "a frame could not be written as JSON").caused_by(error)
+    })
+}

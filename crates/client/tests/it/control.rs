@@ -1,0 +1,204 @@
+//! What a caller does to a running command.
+
+use sandwire_client::{Call, CommandOutcome, StreamOptions};
+use sandwire_protocol::{CommandSpec, ErrorCode};
+use sandwire_testkit::Server;
+use serde_json::json;
+
+use crate::support::{client, options, run, string, target, text};
+
+#[tokio::test]
+async fn kill_is_answered_by_a_non_zero_exit() {
+    let server = Server::start(async |peer| {
+        let mut exec = peer.accept().await.unwrap();
+        exec.start().await.unwrap();
+        assert_eq!(exec.recv().await.unwrap(), json!({"type": "kill"}));
+        exec.exit(137).await.unwrap();
+        exec.drained().await;
+    })
+    .await
+    .unwrap();
+    let command = run(&server).await;
+    assert!(command.kill().await.unwrap());
+    let result = command.result().await.unwrap();
+    assert_eq!(
+        (result.outcome, result.exit_code, result.signal),
+        (CommandOutcome::Killed, Some(137), Some(9))
+    );
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_after_a_kill_has_killed() {
+    let server = Server::start(async |peer| {
+        let mut exec = peer.accept().await.unwrap();
+        exec.start().await.unwrap();
+        exec.recv().await.unwrap();
+    })
+    .await
+    .unwrap();
+    let command = run(&server).await;
+    command.kill().await.unwrap();
+    let result = command.result().await.unwrap();
+    assert_eq!((result.outcome, result.exit_code), (CommandOutcome::Killed, Some(-1)));
+}
+
+#[tokio::test]
+async fn kill_goes_out_while_the_queue_is_full() {
+    let server = Server::start(async |peer| {
+        let mut exec = peer.accept().await.unwrap();
+        exec.start().await.unwrap();
+        let line = "x".repeat(64 * 1024);
+        for n in 0..20 {
+            exec.output("stdout", &line, n * line.len()).await.unwrap();
+        }
+        assert_eq!(exec.recv().await.unwrap(), json!({"type": "kill"}));
+        exec.exit(137).await.unwrap();
+        exec.drained().await;
+    })
+    .await
+    .unwrap();
+    let command = run(&server).await;
+    assert!(command.kill().await.unwrap());
+    let result = command.result().await.unwrap();
+    assert_eq!((result.outcome, result.stdout.total()), (CommandOutcome::Killed, 20 * 64 * 1024));
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn input_reaches_the_command_in_order() {
+    let server = Server::start(async |peer| {
+        let mut exec = peer.accept().await.unwrap();
+        let opening = exec.start().await.unwrap();
+        assert!(opening.get("close_stdin").is_none(), "stdin stays open for the input");
+        let mut typed = String::new();
+        loop {
+            let frame = exec.recv().await.unwrap();
+            match frame["type"].as_str().unwrap() {
+                "input" => typed.push_str(frame["data"].as_str().unwrap()),
+                "close_stdin" => break,
+                other => panic!("{other}"),
+            }
+        }
+        exec.output("stdout", &typed, 0).await.unwrap();
+        exec.exit(0).await.unwrap();
+        exec.drained().await;
+    })
+    .await
+    .unwrap();
+    let options = StreamOptions { input: Some("first €".into()), ..options() };
+    let command = client(&server)
+        .run(&target(&server), CommandSpec::new("cat"), options, &Call::default())
+        .await
+        .unwrap();
+    assert!(command.send_input(vec![b' ', 0xC3].into()).await.unwrap());
+    assert!(command.send_input(vec![0xA9].into()).await.unwrap());
+    let refused = command.send_input(vec![0xFF].into()).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Unsupported);
+    assert!(command.close_input().await.unwrap());
+    assert_eq!(text(command.next_batch().await.unwrap().unwrap())[0], "first € é");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn input_that_is_not_text_is_refused_before_anything_runs() {
+    let server = Server::start(async |_| panic!("connected")).await.unwrap();
+    let options = StreamOptions { input: Some(vec![0xFF].into()), ..options() };
+    let refused = client(&server)
+        .run(&target(&server), CommandSpec::new("cat"), options, &Call::default())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Unsupported);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_terminal_gets_its_own_end_of_input() {
+    let server = Server::start(async |peer| {
+        let mut exec = peer.accept().await.unwrap();
+        let opening = exec.start().await.unwrap();
+        assert_eq!((opening.get("close_stdin"), &opening["pty"]), (None, &json!(true)));
+        assert_eq!(exec.recv().await.unwrap(), json!({"type": "input", "data": "\u{4}"}));
+        exec.exit(0).await.unwrap();
+        exec.drained().await;
+    })
+    .await
+    .unwrap();
+    let spec = CommandSpec { pty: Some(true), ..CommandSpec::new("sh") };
+    let options = StreamOptions { close_input: true, ..options() };
+    let command = client(&server).run(&target(&server), spec, options, &Call::default()).await.unwrap();
+    assert!(command.close_input().await.unwrap());
+    command.result().await.unwrap();
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn an_abort_kills_and_keeps_what_was_said() {
+    let call = Call::default();
+    let cancel = call.cancel.clone();
+    let server = Server::start(move |peer| {
+        let cancel = cancel.clone();
+        async move {
+            let mut exec = peer.accept().await.unwrap();
+            exec.start().await.unwrap();
+            // Input is sent after `started` was understood, so this abort meets a running command.
+            assert_eq!(exec.recv().await.unwrap()["type"], "input");
+            exec.output("stdout", "said", 0).await.unwrap();
+            cancel.cancel();
+            assert_eq!(exec.recv().await.unwrap(), json!({"type": "kill"}));
+            exec.exit(137).await.unwrap();
+            exec.drained().await;
+        }
+    })
+    .await
+    .unwrap();
+    let options = StreamOptions { input: Some("x".into()), ..options() };
+    let error = client(&server)
+        .run_to_end(&target(&server), CommandSpec::new("x"), options, &call)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Aborted);
+    let partial = error.details().result.clone().unwrap();
+    assert_eq!(
+        (partial.outcome, string(partial.stdout.text())),
+        (CommandOutcome::Aborted, "said".to_owned())
+    );
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn dropping_a_handle_ends_the_attachment_and_nothing_else() {
+    let server = Server::start(async |peer| {
+        let mut exec = peer.accept().await.unwrap();
+        exec.start().await.unwrap();
+        assert!(exec.drained().await.is_empty(), "no kill");
+    })
+    .await
+    .unwrap();
+    drop(run(&server).await);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn detaching_and_closing_end_waits() {
+    let server = Server::start(async |peer| {
+        let mut exec = peer.accept().await.unwrap();
+        exec.start().await.unwrap();
+        assert!(exec.drained().await.is_empty(), "no kill");
+    })
+    .await
+    .unwrap();
+    let command = run(&server).await;
+    command.detach();
+    command.detach();
+    let error = command.result().await.unwrap_err();
+    assert_eq!(error.details().result.as_ref().unwrap().outcome, CommandOutcome::Lost);
+
+    let client = client(&server);
+    let command =
+        client.run(&target(&server), CommandSpec::new("x"), options(), &Call::default()).await.unwrap();
+    client.close();
+    assert!(command.result().await.is_err());
+    assert!(!command.kill().await.unwrap());
+    server.finish().await;
+}

@@ -1,0 +1,118 @@
+//! The key, and what a browser may not do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::{HOST, ORIGIN};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sandwire_protocol::ErrorType;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+use super::{ApiError, App};
+
+const KEY_HEADER: &str = "x-api-key";
+
+/// The server's key. Never printed.
+#[derive(Clone)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// A key given by the operator; `None` if it is empty or can't travel in a header.
+    #[must_use]
+    pub fn given(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let usable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        usable.then(|| Self(text.to_owned()))
+    }
+
+    /// A random key of 244 bits.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(format!("sw_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
+    }
+
+    /// The key itself, for the one who starts the server.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a request bears the key. A second header line of that name counts for nothing.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(KEY_HEADER).map(|value| value.as_bytes()).unwrap_or_default();
+        given.ct_eq(self.0.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(..)")
+    }
+}
+
+/// Whether a request bore the key; only the bare health check is let through without.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known(pub(super) bool);
+
+/// Lets through what bears the key and does not come from a foreign page.
+pub(super) async fn require_key(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    if is_foreign(request.headers()) {
+        let refused = ApiError::new(ErrorType::PermissionDenied, "requests from other origins are refused");
+        return refused.into_response();
+    }
+    let known = app.key.admits(request.headers());
+    if !known && request.uri().path() != "/healthz" {
+        return ApiError::new(ErrorType::Unauthorized, "the API key is missing or wrong").into_response();
+    }
+    request.extensions_mut().insert(Known(known));
+    next.run(request).await
+}
+
+/// A browser says from which page a request comes; only the server's own pages may.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return false };
+    let own = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
+    authority.is_none() || authority != own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn only_the_key_admits() {
+        let key = ApiKey::given(" secret\n").unwrap();
+        assert!(key.admits(&headers(&[("x-api-key", "secret")])));
+        for wrong in ["", "secre", "secrets", "SECRET", "secret "] {
+            assert!(!key.admits(&headers(&[("x-api-key", wrong)])), "{wrong:?}");
+        }
+        assert!(!key.admits(&headers(&[("authorization", "secret")])));
+        assert!(!key.admits(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn keys_are_usable_and_secret() {
+        assert!(ApiKey::given("  \n").is_none());
+        assert!(ApiKey::given("two words").is_none());
+        assert_ne!(ApiKey::random().reveal(), ApiKey::random().reveal());
+        assert!(!format!("{:?}", ApiKey::given("secret").unwrap()).contains("secret"));
+    }
+
+    #[test]
+    fn other_origins_are_foreign() {
+        assert!(!is_foreign(&headers(&[("host", "127.0.0.1:1")])));
+        assert!(!is_foreign(&headers(&[("host", "127.0.0.1:1"), ("origin", "http://127.0.0.1:1")])));
+        for origin in ["http://evil.example", "null", "http://127.0.0.1:2", "http://127.0.0.1:1.evil"] {
+            assert!(is_foreign(&headers(&[("host", "127.0.0.1:1"), ("origin", origin)])), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Commands over plain HTTP (section 5.2): one request, one answer. The caller leaving kills the command.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use sandwire_protocol::limits::{EXEC_MESSAGE_MAX, EXECUTE_OUTPUT_MAX};
+use sandwire_protocol::{CommandSpec, ErrorType, ExecuteRequest, ExecuteResponse, StreamKind};
+
+use super::{ApiError, App, Named, read_body};
+use crate::engine::{Attachment, End, Fault, Step};
+
+pub(super) async fn execute(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+    body: Body,
+) -> Result<Json<ExecuteResponse>, ApiError> {
+    let body = read_body(body, EXEC_MESSAGE_MAX).await?;
+    let request: ExecuteRequest =
+        serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("body: {error}")))?;
+    let sandbox = app.usable(&id).await?;
+    // Nobody learns its id, so nobody can come back to it.
+    let spec = CommandSpec { ttl_seconds: Some(0), ..CommandSpec::from(request) };
+    let mut attachment = sandbox.execute(&spec)?;
+    attachment.started().await?;
+    tokio::select! {
+        answer = collect(&mut attachment) => answer.map(Json),
+        () = app.stopping.cancelled() => Err(Fault::command("the server is shutting down").into()),
+    }
+}
+
+async fn collect(attachment: &mut Attachment) -> Result<ExecuteResponse, ApiError> {
+    let (mut stdout, mut stderr, mut chunk) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        let output = match attachment.next(&mut chunk).await {
+            Step::Output(StreamKind::Stdout, _) => &mut stdout,
+            Step::Output(StreamKind::Stderr, _) => &mut stderr,
+            Step::End(End::Exited(exit_code)) => {
+                let (stdout, stderr) = (text(stdout), text(stderr));
+                return Ok(ExecuteResponse { stdout, stderr, exit_code });
+            }
+            Step::End(End::Failed(fault)) => return Err(failure(fault)),
+        };
+        if output.len() + chunk.len() > EXECUTE_OUTPUT_MAX {
+            attachment.command().kill();
+            let message = format!("the output exceeds {EXECUTE_OUTPUT_MAX} bytes, the limit of this call");
+            return Err(Fault::command(message).into());
+        }
+        output.extend_from_slice(&chunk);
+    }
+}
+
+/// This path has no word of its own for a timeout.
+fn failure(fault: Fault) -> ApiError {
+    match fault.kind {
+        ErrorType::CommandTimeout => {
+            ApiError::with_status(StatusCode::REQUEST_TIMEOUT, ErrorType::CommandError, fault.message)
+        }
+        _ => fault.into(),
+    }
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}

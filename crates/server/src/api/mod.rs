@@ -1,0 +1,147 @@
+//! The HTTP API: one file per noun, and the table that says which path leads where.
+//!
+//! The control plane stands under every base that clients derive from an endpoint (section 1.3), the data plane
+//! under `/sandboxes/{id}`. Everything but the bare `/healthz` needs the key. What the protocol has and this server
+//! has not yet answers 501 with the feature's name; what the protocol has not answers 404.
+
+mod auth;
+mod clock;
+mod create;
+mod error;
+mod exec_socket;
+mod execute;
+mod files;
+mod health;
+mod list;
+mod sandboxes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, any, get, post};
+use sandwire_protocol::ErrorType;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use auth::ApiKey;
+pub use error::ApiError;
+
+use crate::engine::{Engine, Sandbox};
+
+/// What every request needs.
+pub struct App {
+    /// The sandboxes.
+    pub engine: Arc<Engine>,
+    /// The one key.
+    pub key: ApiKey,
+    /// Where the server listens, for clients that do not say how they reached it.
+    pub listen: SocketAddr,
+    /// The server ends: sockets close, nothing new begins.
+    pub stopping: CancellationToken,
+    /// Open exec sockets.
+    pub sockets: TaskTracker,
+}
+
+/// The whole API over `app`.
+pub fn app(app: Arc<App>) -> Router {
+    let mut router = Router::new().route("/healthz", get(health::health));
+    for base in ["/v2/sandboxes", "/api/v2/sandboxes", "/api/v1/v2/sandboxes"] {
+        router = router.nest(base, control_plane());
+    }
+    router
+        .nest("/sandboxes/{id}", data_plane())
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .fallback(|| async { ApiError::not_found("no such path") })
+        .layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
+        .with_state(app)
+}
+
+fn control_plane() -> Router<Arc<App>> {
+    Router::new()
+        .route("/boxes", post(create::create).get(list::list))
+        .route(
+            "/boxes/{name}",
+            get(sandboxes::get).delete(sandboxes::delete).patch(|| unsupported("updating a sandbox")),
+        )
+        .route("/boxes/{name}/status", get(sandboxes::status))
+        .route("/boxes/{name}/start", missing("starting a sandbox"))
+        .route("/boxes/{name}/stop", missing("stopping a sandbox"))
+        .route("/boxes/{name}/snapshot", missing("snapshots"))
+        .route("/boxes/{name}/service-url", missing("service URLs"))
+        .route("/boxes/{name}/service-urls", missing("service URLs"))
+        .route("/boxes/{name}/download-url", missing("download URLs"))
+        .route("/snapshots", missing("snapshots"))
+        .route("/snapshots/{*reference}", missing("snapshots"))
+        .route("/snapshots-by-name/{*name}", missing("snapshots"))
+        .route("/registries", missing("registries"))
+        .route("/registries/{name}", missing("registries"))
+        .route("/volumes", missing("volumes"))
+        .route("/volumes/{name}", missing("volumes"))
+        .route("/templates", missing("templates"))
+        .route("/templates/{name}", missing("templates"))
+        .route("/pools", missing("pools"))
+        .route("/pools/{name}", missing("pools"))
+        .route("/usage/costs", missing("usage costs"))
+}
+
+fn data_plane() -> Router<Arc<App>> {
+    Router::new()
+        .route("/execute", post(execute::execute))
+        .route("/execute/ws", any(exec_socket::upgrade))
+        .route("/execute/stream/start", missing("exec over server-sent events"))
+        .route("/execute/stream/resume", missing("exec over server-sent events"))
+        .route("/upload", post(files::upload).layer(DefaultBodyLimit::disable()))
+        .route("/download", get(files::download))
+        .route("/glob", missing("glob"))
+        .route("/grep", missing("grep"))
+        .route("/tunnel", missing("tunnels"))
+}
+
+fn missing(feature: &'static str) -> MethodRouter<Arc<App>> {
+    any(move || unsupported(feature))
+}
+
+async fn unsupported(feature: &'static str) -> ApiError {
+    ApiError::unsupported(feature)
+}
+
+impl App {
+    /// A sandbox of the control plane, by name or id.
+    fn sandbox(&self, reference: &str) -> Result<Arc<Sandbox>, ApiError> {
+        let missing = || ApiError::not_found(format!("Sandbox '{reference}' not found"));
+        self.engine.get(reference).ok_or_else(missing)
+    }
+
+    /// A sandbox of the data plane, once it is usable.
+    async fn usable(&self, reference: &str) -> Result<Arc<Sandbox>, ApiError> {
+        if self.stopping.is_cancelled() {
+            return Err(ApiError::new(ErrorType::ServiceUnavailable, "the server is shutting down"));
+        }
+        let sandbox = self.sandbox(reference)?;
+        sandbox.ready().await?;
+        Ok(sandbox)
+    }
+}
+
+/// The sandbox that a path names, percent-decoded.
+struct Named(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(name)| Self(name)).map_err(|rejection| ApiError::invalid(rejection.body_text()))
+    }
+}
+
+/// Reads a body that must fit into memory.
+async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large = |_| ApiError::invalid(format!("the body is broken or larger than {limit} bytes"));
+    axum::body::to_bytes(body, limit).await.map_err(too_large)
+}

@@ -1,0 +1,73 @@
+//! One sandbox of the control plane: its object, its status, its end.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode};
+use sandwire_protocol::{ResourceStatus, Sandbox as Object};
+use serde_json::Map;
+
+use super::clock::rfc3339;
+use super::{ApiError, App, Named};
+use crate::engine::Sandbox;
+
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+    headers: HeaderMap,
+) -> Result<Json<Object>, ApiError> {
+    let sandbox = app.sandbox(&name)?;
+    Ok(Json(app.object(&sandbox, &headers)))
+}
+
+pub(super) async fn status(
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+) -> Result<Json<ResourceStatus>, ApiError> {
+    let (status, status_message) = app.sandbox(&name)?.status();
+    Ok(Json(ResourceStatus { status: status.as_str().to_owned(), status_message }))
+}
+
+/// Answers when nothing runs any more; its files go in the background.
+pub(super) async fn delete(State(app): State<Arc<App>>, Named(name): Named) -> Result<StatusCode, ApiError> {
+    let missing = || ApiError::not_found(format!("Sandbox '{name}' not found"));
+    app.engine.remove(&name).ok_or_else(missing)?.gone().await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl App {
+    /// The object as this client is to see it.
+    pub(super) fn object(&self, sandbox: &Sandbox, headers: &HeaderMap) -> Object {
+        let (status, status_message) = sandbox.status();
+        let (created, updated) = sandbox.times();
+        let settings = sandbox.settings();
+        Object {
+            id: Some(sandbox.id().to_string()),
+            name: sandbox.name().to_owned(),
+            status: Some(status.as_str().to_owned()),
+            status_message,
+            dataplane_url: Some(format!("http://{}/sandboxes/{}", self.authority(headers), sandbox.id())),
+            created_at: Some(rfc3339(created)),
+            updated_at: Some(rfc3339(updated)),
+            idle_ttl_seconds: Some(0),
+            delete_after_stop_seconds: settings.delete_after_stop_seconds,
+            stopped_at: None,
+            snapshot_id: None,
+            vcpus: settings.vcpus,
+            mem_bytes: settings.mem_bytes,
+            fs_capacity_bytes: None,
+            isolation: Some(self.engine.isolation().clone()),
+            other: Map::new(),
+        }
+    }
+
+    /// The host that the client used, which reaches this server from where the client is.
+    fn authority(&self, headers: &HeaderMap) -> String {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.and_then(|host| host.parse::<Authority>().ok());
+        host.map_or_else(|| self.listen.to_string(), |authority| authority.to_string())
+    }
+}

@@ -1,0 +1,84 @@
+//! The command line: parses it, runs the command, and reports on stdout what a parent process is to read.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sandwire_protocol::ErrorCode;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::config::{DoctorOptions, ServeOptions};
+use crate::{doctor, serve};
+
+/// Sandboxes on plain Linux, for clients of the LangSmith sandbox protocol.
+#[derive(Debug, Parser)]
+#[command(name = "sandwired", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Serve sandboxes until a signal comes.
+    Serve(ServeOptions),
+    /// Check what this machine can isolate, and how to get what is missing.
+    Doctor(DoctorOptions),
+}
+
+/// Why the server can't start.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct StartError {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: String,
+    pub(crate) remedy: Option<String>,
+}
+
+impl StartError {
+    pub(crate) fn client(message: impl Into<String>, remedy: Option<&str>) -> Self {
+        Self { code: ErrorCode::Client, message: message.into(), remedy: remedy.map(str::to_owned) }
+    }
+}
+
+impl From<sandwire_isolate::Error> for StartError {
+    fn from(error: sandwire_isolate::Error) -> Self {
+        let code = if error.is_unsupported() { ErrorCode::Isolation } else { ErrorCode::Client };
+        Self { code, remedy: error.remedy().map(str::to_owned), message: error.to_string() }
+    }
+}
+
+/// Runs the program. Must come first in `main`: isolation needs a process that has one thread.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = match Cli::try_parse_from(arguments) {
+        Ok(Cli { command: Cmd::Serve(options) }) => serve::run(options),
+        Ok(Cli { command: Cmd::Doctor(options) }) => return doctor::run(&options),
+        Err(error) if !error.use_stderr() => {
+            let _closed_stdout = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => Err(StartError::client(error.to_string().trim_end(), None)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&json!({
+                "event": "error",
+                "code": error.code.as_str(),
+                "message": error.message,
+                "remedy": error.remedy,
+            }));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line on stdout. A parent that closed it does not want to know.
+pub(crate) fn say(line: &impl Serialize) {
+    let mut stdout = io::stdout().lock();
+    if serde_json::to_writer(&mut stdout, line).is_ok() {
+        let _nobody_reads = writeln!(stdout).and_then(|()| stdout.flush());
+    }
+}

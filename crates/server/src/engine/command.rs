@@ -1,0 +1,322 @@
+//! A command as its attachments and its driver share it: output, phase, and the wake-ups between them.
+//!
+//! - The driver ([`super::driver`]) alone appends output and moves the phase: starting, running, ended.
+//! - An [`Attachment`] is one client's view: a cursor per stream. Any number may exist, and none of them keeps a
+//!   copy of the output; each reads from the ring buffers at its own pace.
+//! - The lock is held for the copy of at most one frame and never across an await.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sandwire_protocol::limits::ATTACHMENTS_MAX;
+use sandwire_protocol::{CommandSpec, ErrorType, StreamKind};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::attachment::{Attachment, other};
+use super::fault::Fault;
+use super::lock::lock;
+use super::stdin::Stdin;
+use super::stream::{Room, Stream};
+
+/// What comes next for an attachment.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Output: complete characters, except for bytes that are none.
+    Output(StreamKind, u64),
+    /// The end, after all output.
+    End(End),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Its main process ended: exit code, or 128 + signal number.
+    Exited(i32),
+    /// It has no result.
+    Failed(Fault),
+}
+
+pub(super) enum Phase {
+    Starting,
+    Running { pid: i32 },
+    Ended { pid: Option<i32>, end: End, at: Instant },
+}
+
+/// A command of a sandbox, running or ended.
+pub struct Command {
+    id: String,
+    timeout: Option<Duration>,
+    idle: Option<Duration>,
+    ttl: Option<Duration>,
+    kill_on_disconnect: bool,
+    state: Mutex<State>,
+    stdin: Stdin,
+    /// To the attachments: there is output, or the phase moved.
+    changed: watch::Sender<()>,
+    /// To the pumps: a reader moved.
+    space: [Notify; 2],
+    /// To the driver: a kill is wanted, or attachments came or went.
+    poke: Notify,
+}
+
+struct State {
+    phase: Phase,
+    streams: [Stream; 2],
+    attachments: usize,
+    last_key: u64,
+    /// When the last attachment left, or the command was made.
+    alone_since: Instant,
+    was_attached: bool,
+    kill: bool,
+    last_output: Instant,
+}
+
+/// Time left to a command that nobody is attached to.
+pub(super) enum Idle {
+    Never,
+    Until(Instant),
+}
+
+impl State {
+    fn stream(&mut self, kind: StreamKind) -> &mut Stream {
+        let [stdout, stderr] = &mut self.streams;
+        match kind {
+            StreamKind::Stdout => stdout,
+            StreamKind::Stderr => stderr,
+        }
+    }
+}
+
+impl Command {
+    pub(super) fn new(id: String, spec: &CommandSpec) -> Self {
+        let now = Instant::now();
+        let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
+        let command = Self {
+            id,
+            timeout: seconds(Some(spec.timeout()).filter(|seconds| *seconds > 0)),
+            idle: seconds(spec.idle_timeout()),
+            ttl: seconds(spec.ttl()),
+            kill_on_disconnect: spec.kill_on_disconnect == Some(true),
+            state: Mutex::new(State {
+                phase: Phase::Starting,
+                streams: [Stream::new(now), Stream::new(now)],
+                attachments: 0,
+                last_key: 0,
+                alone_since: now,
+                was_attached: false,
+                kill: false,
+                last_output: now,
+            }),
+            stdin: Stdin::new(),
+            changed: watch::Sender::new(()),
+            space: [Notify::new(), Notify::new()],
+            poke: Notify::new(),
+        };
+        if spec.close_stdin == Some(true) {
+            command.stdin.close();
+        }
+        command
+    }
+
+    /// Its id on the wire.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    pub(super) fn stdin(&self) -> &Stdin {
+        &self.stdin
+    }
+
+    /// Kills the whole process tree. After the end a no-op.
+    pub fn kill(&self) {
+        lock(&self.state).kill = true;
+        self.poke.notify_one();
+    }
+
+    /// Queues input, once there is room for it.
+    pub async fn input(&self, data: Bytes) {
+        self.stdin.push(data).await;
+    }
+
+    /// Closes stdin after what is queued.
+    pub fn close_stdin(&self) {
+        self.stdin.close();
+    }
+
+    /// A new view from these offsets on; `None` if there are too many.
+    pub fn attach(self: &Arc<Self>, stdout_offset: u64, stderr_offset: u64) -> Option<Attachment> {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        if state.attachments >= ATTACHMENTS_MAX {
+            return None;
+        }
+        state.attachments += 1;
+        state.was_attached = true;
+        state.last_key += 1;
+        let key = state.last_key;
+        state.stream(StreamKind::Stdout).attach(key, stdout_offset, now);
+        state.stream(StreamKind::Stderr).attach(key, stderr_offset, now);
+        drop(state);
+        self.poke.notify_one();
+        self.wake_pumps();
+        Some(Attachment::new(Arc::clone(self), key, self.changed.subscribe()))
+    }
+
+    /// How its start went, once that is known.
+    pub(super) fn start(&self) -> Option<Result<i32, Fault>> {
+        match &lock(&self.state).phase {
+            Phase::Running { pid } | Phase::Ended { pid: Some(pid), .. } => Some(Ok(*pid)),
+            Phase::Ended { end: End::Failed(fault), .. } => Some(Err(fault.clone())),
+            Phase::Starting | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// What comes next for an attachment that looks at stream `first` first. Under one lock: the end must not be
+    /// seen before output that was appended before it.
+    pub(super) fn step(&self, key: u64, first: StreamKind, out: &mut Vec<u8>) -> Option<Step> {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        for kind in [first, other(first)] {
+            if let Some(offset) = state.stream(kind).take(key, out, now) {
+                drop(state);
+                self.space(kind).notify_one();
+                return Some(Step::Output(kind, offset));
+            }
+        }
+        match &state.phase {
+            Phase::Ended { end, .. } => Some(Step::End(end.clone())),
+            _ => None,
+        }
+    }
+
+    pub(super) fn detach(&self, key: u64) {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        state.attachments -= 1;
+        state.alone_since = now;
+        for stream in &mut state.streams {
+            stream.detach(key, now);
+        }
+        drop(state);
+        self.poke.notify_one();
+        self.wake_pumps();
+    }
+
+    fn wake_pumps(&self) {
+        for space in &self.space {
+            space.notify_one();
+        }
+    }
+
+    /// Whether the session's time to live is over.
+    pub(super) fn expired(&self, now: Instant) -> bool {
+        match (&lock(&self.state).phase, self.ttl) {
+            (Phase::Ended { at, .. }, Some(ttl)) => now >= *at + ttl,
+            _ => false,
+        }
+    }
+
+    /// When it ended, and the output bytes it still keeps.
+    pub(super) fn remains(&self) -> Option<(Instant, usize)> {
+        let state = lock(&self.state);
+        match state.phase {
+            Phase::Ended { at, .. } => Some((at, state.streams.iter().map(Stream::retained).sum())),
+            _ => None,
+        }
+    }
+}
+
+/// The driver's side.
+impl Command {
+    pub(super) fn started(&self, pid: i32) {
+        lock(&self.state).phase = Phase::Running { pid };
+        self.changed.send_replace(());
+    }
+
+    /// Appends output; what comes after the end is nobody's.
+    pub(super) fn append(&self, kind: StreamKind, chunk: &[u8]) {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        if state.stream(kind).is_closed() {
+            return;
+        }
+        state.stream(kind).push(chunk, now);
+        state.last_output = now;
+        drop(state);
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn close_stream(&self, kind: StreamKind) {
+        lock(&self.state).stream(kind).close();
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn room(&self, kind: StreamKind, now: Instant) -> Room {
+        let mut state = lock(&self.state);
+        let stream = state.stream(kind);
+        if stream.is_closed() { Room::Bytes(usize::MAX) } else { stream.room(now) }
+    }
+
+    pub(super) fn space(&self, kind: StreamKind) -> &Notify {
+        let [stdout, stderr] = &self.space;
+        match kind {
+            StreamKind::Stdout => stdout,
+            StreamKind::Stderr => stderr,
+        }
+    }
+
+    /// Since when nothing came, `None` while output is held back.
+    pub(super) fn quiet_since(&self, now: Instant) -> Option<Instant> {
+        let state = lock(&self.state);
+        let held = state.streams.iter().any(|s| !s.is_closed() && matches!(s.room(now), Room::HeldUntil(_)));
+        (!held).then_some(state.last_output)
+    }
+
+    pub(super) fn poke(&self) -> &Notify {
+        &self.poke
+    }
+
+    pub(super) fn kill_wanted(&self) -> bool {
+        let state = lock(&self.state);
+        state.kill || (self.kill_on_disconnect && state.was_attached && state.attachments == 0)
+    }
+
+    pub(super) fn idle(&self) -> Idle {
+        let state = lock(&self.state);
+        match self.idle {
+            Some(limit) if state.attachments == 0 => Idle::Until(state.alone_since + limit),
+            _ => Idle::Never,
+        }
+    }
+
+    /// The last word. Later calls change nothing.
+    pub(super) fn finish(&self, end: End) {
+        let mut state = lock(&self.state);
+        let pid = match state.phase {
+            Phase::Starting => None,
+            Phase::Running { pid } => Some(pid),
+            Phase::Ended { .. } => return,
+        };
+        state.streams.iter_mut().for_each(Stream::close);
+        state.phase = Phase::Ended { pid, end, at: Instant::now() };
+        drop(state);
+        self.stdin.discard();
+        self.wake_pumps();
+        self.changed.send_replace(());
+    }
+}
+
+/// What a repeated or late request is told about a command that timed out.
+pub(super) fn timed_out(limit: Duration) -> End {
+    let seconds = limit.as_secs();
+    End::Failed(Fault::new(
+        ErrorType::CommandTimeout,
+        format!("the command exceeded its limit of {seconds} s"),
+    ))
+}

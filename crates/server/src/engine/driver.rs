@@ -1,0 +1,295 @@
+//! The task of one command: it starts the process, moves its bytes, watches its limits and says its last word.
+//!
+//! A command is over when its main process died and its pipes are drained: at EOF, or quiet for
+//! [`DRAIN_QUIET`] with nothing held back. What it left in the background lives on, so its output goes on being
+//! read, and dropped, until nobody holds the pipes: a closed pipe would kill a daemon that logs.
+//! A kill, from whatever cause, takes the whole tree, daemons included.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::fchown;
+use std::pin::Pin;
+
+use sandwire_isolate::wire::{Failure, Spawn};
+use sandwire_protocol::StreamKind;
+use sandwire_protocol::limits::{DRAIN_MAX, DRAIN_QUIET, KILL_GRACE};
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use super::command::{Command, End, Idle, timed_out};
+use super::fault::Fault;
+use super::link::Link;
+use super::stream::Room;
+
+/// Bytes that one read takes: the default capacity of a pipe.
+const READ_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Read and append happen without an await between them, so the tasks of a thread can share one buffer.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_MAX]);
+}
+
+/// Runs a command from its start to the end of the last process that holds its pipes. Returns whether a process
+/// was started at all.
+pub(super) async fn drive(command: &Command, link: &Link, spawn: Spawn, owner: Option<(u32, u32)>) -> bool {
+    let (number, started_at) = (spawn.id, Instant::now());
+    let names = Names { shell: spawn.argv.first().cloned().unwrap_or_default(), cwd: spawn.cwd.clone() };
+    let (exited, pipes) = match start(command, link, spawn, owner).await {
+        Ok(started) => started,
+        Err(StartError::Refused(failure)) => {
+            command.finish(End::Failed(names.explain(&failure)));
+            return false;
+        }
+        Err(StartError::Fault(fault)) => {
+            command.finish(End::Failed(fault));
+            return false;
+        }
+    };
+    let Pipes { stdin, stdout, stderr } = pipes;
+    let pumps = async {
+        tokio::join!(pump(command, StreamKind::Stdout, stdout), pump(command, StreamKind::Stderr, stderr));
+    };
+    let feed = command.stdin().feed(stdin);
+    let mut pumps = std::pin::pin!(pumps);
+    let watch = Watch::new(command, link, number, started_at);
+    let (end, drained) = watch.until_over(exited, pumps.as_mut(), std::pin::pin!(feed)).await;
+    command.finish(end);
+    if !drained {
+        tokio::select! {
+            () = pumps => {}
+            () = link.closed() => {}
+        }
+    }
+    true
+}
+
+struct Pipes {
+    stdin: pipe::Sender,
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+enum StartError {
+    Refused(Failure),
+    Fault(Fault),
+}
+
+impl From<Fault> for StartError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Fault(Fault::command(format!("no pipes for the command: {error}")))
+    }
+}
+
+async fn start(
+    command: &Command,
+    link: &Link,
+    spawn: Spawn,
+    owner: Option<(u32, u32)>,
+) -> Result<(oneshot::Receiver<i32>, Pipes), StartError> {
+    let (child_in, stdin) = io::pipe()?;
+    let (stdout, child_out) = io::pipe()?;
+    let (stderr, child_err) = io::pipe()?;
+    let children: [OwnedFd; 3] = [child_in.into(), child_out.into(), child_err.into()];
+    // Lets the command's user open its own pipes again by `/dev/stdout` or `/proc/self/fd`.
+    if let Some((uid, gid)) = owner {
+        for child in &children {
+            fchown(child, Some(uid), Some(gid))?;
+        }
+    }
+    let pipes = Pipes {
+        stdin: pipe::Sender::from_owned_fd_unchecked(nonblocking(stdin.into())?)?,
+        stdout: pipe::Receiver::from_owned_fd_unchecked(nonblocking(stdout.into())?)?,
+        stderr: pipe::Receiver::from_owned_fd_unchecked(nonblocking(stderr.into())?)?,
+    };
+    let [child_in, child_out, child_err] = &children;
+    let reports = link.spawn(spawn, &[child_in.as_fd(), child_out.as_fd(), child_err.as_fd()]).await?;
+    drop(children);
+    match reports.started.await {
+        Ok(Ok(pid)) => command.started(pid),
+        Ok(Err(failure)) => return Err(StartError::Refused(failure)),
+        Err(_) => return Err(Fault::gone().into()),
+    }
+    Ok((reports.exited, pipes))
+}
+
+/// The server's end only: a command expects to block.
+fn nonblocking(fd: OwnedFd) -> io::Result<OwnedFd> {
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    Ok(fd)
+}
+
+/// What a failed start is explained with.
+struct Names {
+    shell: String,
+    cwd: String,
+}
+
+impl Names {
+    fn explain(&self, failure: &Failure) -> Fault {
+        Fault::command(format!(
+            "the command can't start (shell {:?}, cwd {:?}): {failure}",
+            self.shell, self.cwd
+        ))
+    }
+}
+
+/// Moves one stream from the pipe to the ring buffer; after the end, from the pipe to nowhere.
+async fn pump(command: &Command, kind: StreamKind, pipe: pipe::Receiver) {
+    loop {
+        tokio::task::coop::consume_budget().await;
+        let room = match command.room(kind, Instant::now()) {
+            Room::Bytes(room) => room,
+            Room::HeldUntil(until) => {
+                let _either = timeout_at(until, command.space(kind).notified()).await;
+                continue;
+            }
+        };
+        if pipe.readable().await.is_err() {
+            break;
+        }
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            let space = scratch.get_mut(..room.min(READ_MAX)).unwrap_or_default();
+            let size = pipe.try_read(space)?;
+            if size > 0 {
+                command.append(kind, space.get(..size).unwrap_or_default());
+            }
+            Ok::<_, io::Error>(size)
+        });
+        match read {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+    }
+    command.close_stream(kind);
+}
+
+/// The limits of a running command.
+struct Watch<'a> {
+    command: &'a Command,
+    link: &'a Link,
+    number: u64,
+    deadline: Option<Instant>,
+    /// When its main process died.
+    exit: Option<(i32, Instant)>,
+    /// Since when its output has been drained freely.
+    draining: Instant,
+    killed: Option<Instant>,
+    timed_out: bool,
+}
+
+impl<'a> Watch<'a> {
+    fn new(command: &'a Command, link: &'a Link, number: u64, started_at: Instant) -> Self {
+        let deadline = command.timeout().map(|timeout| started_at + timeout);
+        Self {
+            command,
+            link,
+            number,
+            deadline,
+            exit: None,
+            draining: started_at,
+            killed: None,
+            timed_out: false,
+        }
+    }
+
+    /// Waits for the end; also says whether the pipes are at EOF.
+    async fn until_over(
+        mut self,
+        mut exited: oneshot::Receiver<i32>,
+        mut pumps: Pin<&mut impl Future<Output = ()>>,
+        mut feed: Pin<&mut impl Future<Output = ()>>,
+    ) -> (End, bool) {
+        let (mut drained, mut fed) = (false, false);
+        loop {
+            let now = Instant::now();
+            if let Some(end) = self.verdict(now, drained) {
+                return (end, drained);
+            }
+            if self.killed.is_none() && self.must_die(now) {
+                self.killed = Some(now);
+                self.link.kill(self.number).await;
+            }
+            let wake = self.next_wake(now);
+            tokio::select! {
+                code = &mut exited, if self.exit.is_none() => match code {
+                    Ok(code) => {
+                        self.draining = Instant::now();
+                        self.exit = Some((code, self.draining));
+                    }
+                    Err(_) => {
+                        // Everything inside dies with init; what it said before is still in the pipes.
+                        let drained = drained || timeout(KILL_GRACE, &mut pumps).await.is_ok();
+                        return (End::Failed(Fault::gone()), drained);
+                    }
+                },
+                () = &mut pumps, if !drained => drained = true,
+                () = &mut feed, if !fed => fed = true,
+                () = self.command.poke().notified() => {}
+                () = sleep(wake), if wake.is_some() => {}
+            }
+        }
+    }
+
+    /// Whether the process tree is to be killed now, and why.
+    fn must_die(&mut self, now: Instant) -> bool {
+        if self.exit.is_some() {
+            return self.command.kill_wanted();
+        }
+        self.timed_out = self.deadline.is_some_and(|deadline| now >= deadline);
+        let idle = matches!(self.command.idle(), Idle::Until(until) if now >= until);
+        self.timed_out || idle || self.command.kill_wanted()
+    }
+
+    fn verdict(&mut self, now: Instant, drained: bool) -> Option<End> {
+        let Some((code, died)) = self.exit else {
+            let stuck = self.killed.is_some_and(|killed| now >= killed + KILL_GRACE);
+            return stuck.then(|| End::Failed(Fault::command("the command was killed and does not end")));
+        };
+        if self.command.quiet_since(now).is_none() {
+            self.draining = now;
+        }
+        let over = drained || self.quiet_at(died, now) <= now || now >= self.draining + DRAIN_MAX;
+        match self.command.timeout() {
+            _ if !over => None,
+            Some(limit) if self.timed_out => Some(timed_out(limit)),
+            _ => Some(End::Exited(code)),
+        }
+    }
+
+    /// When the pipes will have been quiet for long enough, as things stand.
+    fn quiet_at(&self, died: Instant, now: Instant) -> Instant {
+        self.command.quiet_since(now).map_or(now, |since| since.max(died)) + DRAIN_QUIET
+    }
+
+    fn next_wake(&self, now: Instant) -> Option<Instant> {
+        if let Some((_, died)) = self.exit {
+            return Some(self.quiet_at(died, now).min(self.draining + DRAIN_MAX));
+        }
+        if let Some(killed) = self.killed {
+            return Some(killed + KILL_GRACE);
+        }
+        let idle = match self.command.idle() {
+            Idle::Never => None,
+            Idle::Until(until) => Some(until),
+        };
+        self.deadline.into_iter().chain(idle).min()
+    }
+}
+
+async fn sleep(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}

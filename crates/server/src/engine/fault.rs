@@ -1,0 +1,35 @@
+//! Why a request to the engine failed, in the words of the wire.
+
+use sandwire_protocol::ErrorType;
+
+/// A failure with its type on the wire; the API turns it into a status or an error frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// Type on the wire.
+    pub kind: ErrorType,
+    /// For people.
+    pub message: String,
+}
+
+impl Fault {
+    /// A failure of that type.
+    pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// A command could not run, or its end is unknown.
+    pub fn command(message: impl Into<String>) -> Self {
+        Self::new(ErrorType::CommandError, message)
+    }
+
+    /// The request makes no sense.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorType::InvalidRequest, message)
+    }
+
+    /// The sandbox's `init` is gone.
+    pub fn gone() -> Self {
+        Self::command("the sandbox ended")
+    }
+}

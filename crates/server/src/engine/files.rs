@@ -1,0 +1,125 @@
+//! Files of a sandbox: `init` resolves the path and hands out the descriptor, the server moves the bytes.
+//!
+//! The server never resolves a path that the sandbox controls.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use sandwire_isolate::wire::{Event, Failure, Request};
+use tokio_util::task::TaskTracker;
+
+use super::fault::Fault;
+use super::link::Link;
+use super::sandbox::{Sandbox, check_path};
+
+/// Why a file call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// Inside the sandbox, with the kernel's error number.
+    #[error(transparent)]
+    Inside(#[from] Failure),
+    /// Before it.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A file that is open for reading.
+#[derive(Debug)]
+pub struct Opened {
+    /// At offset 0.
+    pub file: File,
+    /// Bytes when opened.
+    pub size: u64,
+    /// Seconds since the epoch.
+    pub modified: i64,
+}
+
+impl Sandbox {
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub async fn open_file(&self, path: String) -> Result<Opened, FileError> {
+        check_path(&path)?;
+        match self.link()?.file(|req| Request::OpenFile { req, path }).await?? {
+            (Event::FileOpened { size, mtime, .. }, fds) => {
+                Ok(Opened { file: single(fds)?, size, modified: mtime })
+            }
+            (event, _) => Err(unexpected(&event).into()),
+        }
+    }
+
+    /// Starts to write a file. It appears under its name with [`Upload::commit`], whole.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub async fn create_file(&self, path: String) -> Result<Upload, FileError> {
+        check_path(&path)?;
+        let link = self.link()?;
+        let tasks = self.tasks.clone();
+        // A task of its own, because a caller that leaves half-way would leave the temporary file behind: the
+        // upload that nobody takes is dropped, which removes it.
+        let created = self.tasks.spawn(async move {
+            match link.file(|req| Request::CreateFile { req, path }).await?? {
+                (Event::FileCreated { temp, dest, .. }, fds) => {
+                    Ok(Upload { file: Some(Arc::new(single(fds)?)), temp, dest, link, tasks, done: false })
+                }
+                (event, _) => Err(unexpected(&event).into()),
+            }
+        });
+        created.await.unwrap_or_else(|error| Err(Fault::command(error.to_string()).into()))
+    }
+}
+
+/// A file that is being written. Dropped before its commit, it leaves nothing behind.
+pub struct Upload {
+    file: Option<Arc<File>>,
+    temp: String,
+    dest: String,
+    link: Arc<Link>,
+    tasks: TaskTracker,
+    done: bool,
+}
+
+impl Upload {
+    /// The temporary file, open for writing.
+    pub fn file(&self) -> Option<Arc<File>> {
+        self.file.clone()
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub async fn commit(mut self) -> Result<(), FileError> {
+        self.file = None;
+        let (temp, dest) = (self.temp.clone(), self.dest.clone());
+        let (_done, _no_fds) = self.link.file(|req| Request::CommitFile { req, temp, dest }).await??;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let (link, temp) = (Arc::clone(&self.link), std::mem::take(&mut self.temp));
+        self.tasks.spawn(async move {
+            if let Ok(Err(failure)) = link.file(|req| Request::DiscardFile { req, temp }).await {
+                tracing::warn!(%failure, "temporary file not removed");
+            }
+        });
+    }
+}
+
+fn single(fds: Vec<OwnedFd>) -> Result<File, Fault> {
+    fds.into_iter().next().map(File::from).ok_or_else(|| Fault::command("init sent no descriptor"))
+}
+
+fn unexpected(event: &Event) -> Fault {
+    tracing::error!(?event, "init answered something else");
+    Fault::command("the sandbox gave an unexpected answer")
+}

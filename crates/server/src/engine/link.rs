@@ -1,0 +1,162 @@
+//! The server's end of a sandbox's `init` socket.
+//!
+//! Requests may be sent from any task: a packet is written whole or not at all. One task, the sandbox's, runs
+//! [`Link::run`], which takes every answer to whoever waits for it. When `init` is gone all waiters learn it by
+//! their channel being closed, and later requests fail at once.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sandwire_isolate::socket;
+use sandwire_isolate::wire::{Event, Failure, Request, Spawn};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::fault::Fault;
+use super::lock::lock;
+
+/// What `init` answered to a file request.
+pub(super) type FileAnswer = Result<(Event, Vec<OwnedFd>), Failure>;
+
+/// Where a command's reports arrive. Both are closed without a value if `init` dies first.
+pub(super) struct Reports {
+    pub(super) started: oneshot::Receiver<Result<i32, Failure>>,
+    pub(super) exited: oneshot::Receiver<i32>,
+}
+
+pub(super) struct Link {
+    /// A SEQPACKET socket; all that is used of the type is its registration with the runtime.
+    socket: UnixDatagram,
+    waiting: Mutex<Waiting>,
+    numbers: AtomicU64,
+    closed: CancellationToken,
+}
+
+#[derive(Default)]
+struct Waiting {
+    starts: HashMap<u64, oneshot::Sender<Result<i32, Failure>>>,
+    exits: HashMap<u64, oneshot::Sender<i32>>,
+    files: HashMap<u64, oneshot::Sender<FileAnswer>>,
+    closed: bool,
+}
+
+impl Link {
+    /// Takes over a non-blocking socket.
+    pub(super) fn new(control: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self {
+            socket: UnixDatagram::from_std(control.try_clone_to_owned()?.into())?,
+            waiting: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            closed: CancellationToken::new(),
+        })
+    }
+
+    /// A number that names a command or a request of this sandbox.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Ends when `init` is gone.
+    pub(super) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    /// Delivers answers until `init` is gone; says why it is.
+    pub(super) async fn run(&self) -> String {
+        loop {
+            match self.receive().await {
+                Ok(Some((event, fds))) => self.deliver(event, fds),
+                Ok(None) => return "init ended".to_owned(),
+                Err(error) => return format!("init can't be understood: {error}"),
+            }
+        }
+    }
+
+    /// Fails everything that waits, and everything to come.
+    pub(super) fn close(&self) {
+        *lock(&self.waiting) = Waiting { closed: true, ..Waiting::default() };
+        self.closed.cancel();
+    }
+
+    async fn receive(&self) -> io::Result<Option<(Event, Vec<OwnedFd>)>> {
+        self.socket.async_io(Interest::READABLE, || socket::recv(self.socket.as_fd())).await
+    }
+
+    async fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.socket.async_io(Interest::WRITABLE, || socket::send(self.socket.as_fd(), request, fds)).await
+    }
+
+    fn deliver(&self, event: Event, fds: Vec<OwnedFd>) {
+        let mut waiting = lock(&self.waiting);
+        match event {
+            Event::Spawned { id, pid } => answer(waiting.starts.remove(&id), Ok(pid)),
+            Event::SpawnFailed { id, failure } => {
+                waiting.exits.remove(&id);
+                answer(waiting.starts.remove(&id), Err(failure));
+            }
+            Event::Exited { id, code, .. } => answer(waiting.exits.remove(&id), code),
+            Event::FileOpened { req, .. } | Event::FileCreated { req, .. } | Event::Done { req } => {
+                answer(waiting.files.remove(&req), Ok((event, fds)));
+            }
+            Event::Failed { req, failure } => answer(waiting.files.remove(&req), Err(failure)),
+            Event::Ready | Event::SetupFailed(_) => tracing::warn!(?event, "init speaks out of turn"),
+        }
+    }
+
+    /// Starts a command with these stdin, stdout and stderr.
+    pub(super) async fn spawn(&self, spawn: Spawn, fds: &[BorrowedFd<'_>]) -> Result<Reports, Fault> {
+        let (id, (start, started), (exit, exited)) = (spawn.id, oneshot::channel(), oneshot::channel());
+        {
+            let mut waiting = lock(&self.waiting);
+            if waiting.closed {
+                return Err(Fault::gone());
+            }
+            waiting.starts.insert(id, start);
+            waiting.exits.insert(id, exit);
+        }
+        match self.send(&Request::Spawn(spawn), fds).await {
+            Ok(()) => Ok(Reports { started, exited }),
+            Err(error) => {
+                let mut waiting = lock(&self.waiting);
+                waiting.starts.remove(&id);
+                waiting.exits.remove(&id);
+                Err(Fault::command(format!("the command can't be handed to the sandbox: {error}")))
+            }
+        }
+    }
+
+    /// Kills a command's process tree. If `init` is gone there is nothing left to kill.
+    pub(super) async fn kill(&self, id: u64) {
+        if let Err(error) = self.send(&Request::Kill { id }, &[]).await {
+            tracing::debug!(%error, "kill not delivered");
+        }
+    }
+
+    /// Sends a file request and waits for its answer; `request` is made with the number that the answer bears.
+    pub(super) async fn file(&self, request: impl FnOnce(u64) -> Request) -> Result<FileAnswer, Fault> {
+        let req = self.number();
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut waiting = lock(&self.waiting);
+            if waiting.closed {
+                return Err(Fault::gone());
+            }
+            waiting.files.insert(req, sender);
+        }
+        if let Err(error) = self.send(&request(req), &[]).await {
+            lock(&self.waiting).files.remove(&req);
+            return Err(Fault::command(format!("the sandbox can't be asked: {error}")));
+        }
+        answer.await.map_err(|_| Fault::gone())
+    }
+}
+
+/// A waiter that left no longer wants its answer.
+fn answer<T>(waiter: Option<oneshot::Sender<T>>, value: T) {
+    let _unwanted = waiter.map(|waiter| waiter.send(value));
+}

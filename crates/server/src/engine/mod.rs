@@ -1,0 +1,206 @@
+//! Sandboxes and their commands: everything behind the API.
+//!
+//! [`Engine`] is the registry; each [`Sandbox`] is owned by one task, each [`Command`] by one more. All tasks belong
+//! to the engine's tracker, and [`Engine::shutdown`] ends only when all of them have ended.
+
+mod attachment;
+mod backend;
+mod command;
+mod commands;
+mod driver;
+mod fault;
+mod files;
+mod launch;
+mod link;
+mod lock;
+pub mod name;
+mod ring;
+mod sandbox;
+mod state_dir;
+mod stdin;
+mod stream;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use sandwire_isolate::{Limits, SandboxSpec};
+use sandwire_protocol::Isolation;
+use sandwire_protocol::limits::{CREATES_AT_ONCE, PIDS_DEFAULT, SANDBOXES_MAX, SWEEP_INTERVAL};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+pub use attachment::Attachment;
+pub use backend::{Backend, Cell, CreateFailed};
+pub use command::{Command, End, Step};
+pub use fault::Fault;
+pub use files::{FileError, Opened, Upload};
+pub use sandbox::{Sandbox, Settings};
+pub use state_dir::{StateDir, StateDirError};
+
+pub(crate) use lock::lock;
+use sandbox::Site;
+use state_dir::Trash;
+
+/// All sandboxes of a server.
+pub struct Engine {
+    backend: Arc<dyn Backend>,
+    boxes: PathBuf,
+    trash: Arc<Trash>,
+    registry: Mutex<Registry>,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+#[derive(Default)]
+struct Registry {
+    by_id: HashMap<Uuid, Arc<Sandbox>>,
+    by_name: HashMap<String, Uuid>,
+    closed: bool,
+}
+
+/// Why a sandbox is not even begun.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The name is taken.
+    #[error("a sandbox named {0:?} exists already")]
+    Taken(String),
+    /// The limit is reached, or the server ends.
+    #[error("{0}")]
+    NoRoom(String),
+}
+
+impl Engine {
+    /// An engine over a locked state directory. Leftovers of a killed server are removed in the background. Needs a
+    /// tokio runtime.
+    #[must_use]
+    pub fn start(backend: Arc<dyn Backend>, state: &StateDir) -> Arc<Self> {
+        let engine = Arc::new(Self {
+            backend,
+            boxes: state.boxes(),
+            trash: Arc::new(state.trash()),
+            registry: Mutex::default(),
+            permits: Arc::new(Semaphore::new(CREATES_AT_ONCE)),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        });
+        let (trash, leftovers) = (Arc::clone(&engine.trash), state.leftovers());
+        engine.tasks.spawn(async move {
+            for tree in leftovers {
+                trash.discard(&tree).await;
+            }
+        });
+        engine.tasks.spawn(Arc::clone(&engine).sweep());
+        engine
+    }
+
+    /// What sandboxes of this server are isolated by.
+    pub fn isolation(&self) -> &Isolation {
+        self.backend.isolation()
+    }
+
+    /// Begins to make a sandbox; it is provisioning when this returns.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn create(&self, name: Option<String>, settings: Settings) -> Result<Arc<Sandbox>, Refused> {
+        let limits = self.limits(&settings);
+        let mut registry = lock(&self.registry);
+        if registry.closed {
+            return Err(Refused::NoRoom("the server is shutting down".into()));
+        }
+        if registry.by_id.len() >= SANDBOXES_MAX {
+            return Err(Refused::NoRoom(format!("this server has {SANDBOXES_MAX} sandboxes, its limit")));
+        }
+        let name = match name {
+            Some(name) if registry.by_name.contains_key(&name) => return Err(Refused::Taken(name)),
+            Some(name) => name,
+            None => registry.free_name(),
+        };
+        let id = Uuid::new_v4();
+        let (backend, tasks) = (Arc::clone(&self.backend), self.tasks.clone());
+        let sandbox = Arc::new(Sandbox::new(id, name.clone(), settings, backend, tasks));
+        registry.by_name.insert(name.clone(), id);
+        registry.by_id.insert(id, Arc::clone(&sandbox));
+        let dir = self.boxes.join(id.to_string());
+        let hostname = name::hostname(&name);
+        let spec = SandboxSpec { id: id.to_string(), dir: dir.clone(), hostname, limits, disposable: true };
+        let site = Site { dir, spec, permits: Arc::clone(&self.permits), trash: Arc::clone(&self.trash) };
+        self.tasks.spawn(Arc::clone(&sandbox).live(site));
+        Ok(sandbox)
+    }
+
+    /// Every sandbox has a process limit where the machine can keep one; memory and processors are limited on demand.
+    /// Limits that were asked for and can't be kept were refused before.
+    fn limits(&self, settings: &Settings) -> Limits {
+        let pids = self.isolation().limits.pids.then_some(PIDS_DEFAULT);
+        let cpu_millis = settings.vcpus.map(|vcpus| vcpus.saturating_mul(1000));
+        Limits { memory_bytes: settings.mem_bytes, pids, cpu_millis }
+    }
+
+    /// A sandbox by name or id.
+    pub fn get(&self, reference: &str) -> Option<Arc<Sandbox>> {
+        let registry = lock(&self.registry);
+        registry.by_id.get(&registry.id(reference)?).map(Arc::clone)
+    }
+
+    /// All sandboxes, the oldest first.
+    pub fn list(&self) -> Vec<Arc<Sandbox>> {
+        let mut all: Vec<_> = lock(&self.registry).by_id.values().map(Arc::clone).collect();
+        all.sort_by_key(|sandbox| (sandbox.times().0, sandbox.id()));
+        all
+    }
+
+    /// Takes a sandbox out, by name or id, and asks it to end; its name is free at once. [`Sandbox::gone`] says when
+    /// nothing of it runs any more.
+    pub fn remove(&self, reference: &str) -> Option<Arc<Sandbox>> {
+        let mut registry = lock(&self.registry);
+        let id = registry.id(reference)?;
+        let sandbox = registry.by_id.remove(&id)?;
+        registry.by_name.remove(sandbox.name());
+        drop(registry);
+        sandbox.stop();
+        Some(sandbox)
+    }
+
+    /// Ends every sandbox and waits until everything is cleaned up.
+    pub async fn shutdown(&self) {
+        let sandboxes = {
+            let mut registry = lock(&self.registry);
+            registry.closed = true;
+            registry.by_name.clear();
+            std::mem::take(&mut registry.by_id)
+        };
+        sandboxes.values().for_each(|sandbox| sandbox.stop());
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn sweep(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while self.stopping.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.list().iter().for_each(|sandbox| sandbox.sweep());
+        }
+    }
+}
+
+impl Registry {
+    fn id(&self, reference: &str) -> Option<Uuid> {
+        let by_name = self.by_name.get(reference).copied();
+        by_name.or_else(|| Uuid::try_parse(reference).ok().filter(|id| self.by_id.contains_key(id)))
+    }
+
+    fn free_name(&self) -> String {
+        loop {
+            let name = name::random();
+            if !self.by_name.contains_key(&name) {
+                return name;
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! `sandwired`: sandboxes on plain Linux, behind the LangSmith sandbox protocol.
+//!
+//! `api` speaks HTTP and WebSocket and knows no processes; `engine` owns sandboxes and commands and knows no HTTP;
+//! `serve` is the life of the server between them. Isolation itself is `sandwire-isolate`'s.
+
+#![forbid(unsafe_code)]
+#![cfg(target_os = "linux")]
+
+mod api;
+pub mod cli;
+mod config;
+mod doctor;
+pub mod engine;
+mod serve;
+
+pub use api::{ApiError, ApiKey, App, app};

@@ -1,0 +1,172 @@
+//! The life of the server: isolation first, then the runtime, the ready line, and an end that leaves nothing.
+//!
+//! The order of the end: stop accepting; close exec sockets with 1001; wait for requests under way, for a bounded
+//! time; destroy all sandboxes and empty the trash; give back cgroups; remove a state directory of its own.
+//! A second signal ends the process at once; what it leaves is removed at the next start.
+
+use std::future::IntoFuture;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::serve::ListenerExt;
+use sandwire_isolate::{Host, HostConfig};
+use sandwire_protocol::limits::SHUTDOWN_DRAIN;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{StartError, say};
+use crate::config::{KeyChoice, LogFormat, ServeOptions};
+use crate::engine::{Engine, StateDir};
+use crate::{App, app};
+
+/// Exit code after a second signal, as shells report SIGINT.
+const IMPATIENT: i32 = 130;
+
+/// Runs the server until its end.
+pub(crate) fn run(options: ServeOptions) -> Result<(), StartError> {
+    let (init_path, choice) = (options.init()?, options.key()?);
+    if options.state_dir.is_none() && !options.ephemeral {
+        return Err(StartError::client(
+            "there is no state directory",
+            Some("give --state-dir or --ephemeral"),
+        ));
+    }
+    let mode = sandwire_isolate::enter()?;
+    log(options.log_format);
+    let state = match &options.state_dir {
+        Some(path) => StateDir::open(path),
+        None => StateDir::temporary(),
+    };
+    let state = state.map_err(|error| StartError::client(error.to_string(), None))?;
+    let config = HostConfig { state_dir: state.path().to_owned(), init_path };
+    let host = Arc::new(Host::prepare(&config, mode)?);
+    for warning in &host.isolation().warnings {
+        tracing::warn!("isolation: {warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("sandwired")
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::client(format!("no runtime: {error}"), None))?;
+    let served = runtime.block_on(serve(&options, choice, Arc::clone(&host), &state));
+    // The engine has ended and waits for nothing; this is for blocking calls that nobody waits for any more.
+    runtime.shutdown_background();
+    if let Err(error) = host.shutdown() {
+        tracing::error!(%error, "cgroups not removed");
+    }
+    let removed = state.close();
+    served?;
+    removed.map_err(|error| StartError::client(format!("state directory not removed: {error}"), None))
+}
+
+async fn serve(
+    options: &ServeOptions,
+    choice: KeyChoice,
+    host: Arc<Host>,
+    state: &StateDir,
+) -> Result<(), StartError> {
+    let refused =
+        |error: io::Error| StartError::client(format!("can't listen on {}: {error}", options.listen), None);
+    let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
+    let listen = listener.local_addr().map_err(refused)?;
+    let stopping = CancellationToken::new();
+    watch_for_the_end(&stopping, options.ephemeral)?;
+    let engine = Engine::start(host, state);
+    let ready = ready_line(listen, &engine, &choice);
+    let app_state = Arc::new(App {
+        engine: Arc::clone(&engine),
+        key: choice.key,
+        listen,
+        stopping: stopping.clone(),
+        sockets: TaskTracker::new(),
+    });
+    let listener = listener.tap_io(|connection| {
+        // Frames are written whole: waiting for more would only delay them.
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+    });
+    let serving = axum::serve(listener, app(Arc::clone(&app_state)));
+    let serving = serving.with_graceful_shutdown(stopping.clone().cancelled_owned()).into_future();
+    let serving = tokio::spawn(serving);
+    say(&ready);
+    tracing::info!(%listen, state = %state.path().display(), "ready");
+    stopping.cancelled().await;
+    tracing::info!("shutting down");
+    app_state.sockets.close();
+    let drain = async {
+        app_state.sockets.wait().await;
+        let _connections = serving.await;
+    };
+    if timeout(SHUTDOWN_DRAIN, drain).await.is_err() {
+        tracing::warn!("connections are still open; ending without them");
+    }
+    engine.shutdown().await;
+    tracing::info!("bye");
+    Ok(())
+}
+
+fn ready_line(listen: SocketAddr, engine: &Engine, choice: &KeyChoice) -> Value {
+    let mut ready = json!({
+        "event": "ready",
+        "endpoint": format!("http://{listen}/v2/sandboxes"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "isolation": engine.isolation(),
+    });
+    if choice.generated
+        && let Some(line) = ready.as_object_mut()
+    {
+        line.insert("api_key".into(), choice.key.reveal().into());
+    }
+    ready
+}
+
+/// Cancels `stopping` on the first SIGTERM or SIGINT, or when the parent is gone.
+fn watch_for_the_end(stopping: &CancellationToken, ephemeral: bool) -> Result<(), StartError> {
+    let deaf = |error: io::Error| StartError::client(format!("no signals: {error}"), None);
+    let terminate = signal(SignalKind::terminate()).map_err(deaf)?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(deaf)?;
+    tokio::spawn(obey(terminate, interrupt, stopping.clone()));
+    if ephemeral {
+        let orphaned = stopping.clone();
+        // A thread, because stdin may be anything and only a blocking read works on all of it; it lives as long as
+        // the process.
+        std::thread::spawn(move || {
+            let _end_or_error = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            tracing::info!("stdin ended");
+            orphaned.cancel();
+        });
+    }
+    Ok(())
+}
+
+async fn obey(mut terminate: Signal, mut interrupt: Signal, stopping: CancellationToken) {
+    loop {
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        if stopping.is_cancelled() {
+            tracing::warn!("second signal: leaving at once");
+            std::process::exit(IMPATIENT);
+        }
+        tracing::info!(signal, "asked to end");
+        stopping.cancel();
+    }
+}
+
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}

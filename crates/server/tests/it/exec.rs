@@ -1,0 +1,279 @@
+//! Commands over HTTP and over the exec socket.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt, StreamExt};
+use sandwire_protocol::ErrorType;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::fake::{KEY, Server, server};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+struct Fixture {
+    server: Server,
+    address: SocketAddr,
+    sandbox: String,
+}
+
+/// What a socket said until its end.
+#[derive(Debug, Default, PartialEq)]
+struct Said {
+    started: Option<Value>,
+    stdout: String,
+    stderr: String,
+    last: Value,
+    close: Option<u16>,
+}
+
+async fn fixture() -> Fixture {
+    let server = server();
+    let (address, sandbox) = (server.listen().await, server.sandbox().await);
+    Fixture { server, address, sandbox }
+}
+
+impl Fixture {
+    async fn open(&self, frames: &[Value]) -> Socket {
+        let url = format!("ws://{}{}/execute/ws", self.address, self.sandbox);
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("x-api-key", KEY.parse().unwrap());
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        for frame in frames {
+            say(&mut socket, frame).await;
+        }
+        socket
+    }
+
+    async fn talk(&self, frames: &[Value]) -> Said {
+        listen(self.open(frames).await).await
+    }
+
+    async fn post(&self, body: Value) -> (u16, Value) {
+        self.server.call("POST", &format!("{}/execute", self.sandbox), body.to_string()).await
+    }
+}
+
+async fn say(socket: &mut Socket, frame: &Value) {
+    socket.send(Message::text(frame.to_string())).await.unwrap();
+}
+
+async fn next(socket: &mut Socket) -> Option<Value> {
+    loop {
+        match socket.next().await?.ok()? {
+            Message::Text(text) => return Some(serde_json::from_str(&text).unwrap()),
+            Message::Close(frame) => {
+                return Some(json!({"closed": frame.map(|frame| u16::from(frame.code))}));
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn listen(mut socket: Socket) -> Said {
+    let mut said = Said::default();
+    while let Some(frame) = next(&mut socket).await {
+        let data = frame["data"].as_str().unwrap_or_default();
+        match frame["type"].as_str() {
+            Some("started") => said.started = Some(frame),
+            Some("stdout") => said.stdout.push_str(data),
+            Some("stderr") => said.stderr.push_str(data),
+            Some(_) => said.last = frame,
+            None => said.close = frame["closed"].as_u64().map(|code| u16::try_from(code).unwrap()),
+        }
+    }
+    said
+}
+
+fn execute(command: &str, more: Value) -> Value {
+    let mut frame = json!({"type": "execute", "command": command, "shell": "/bin/sh", "close_stdin": true});
+    frame.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    frame
+}
+
+fn error_type(said: &Said) -> ErrorType {
+    ErrorType::parse(said.last["error_type"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn over_http() {
+    let fixture = fixture().await;
+    let run = async |command: &str| fixture.post(json!({"command": command, "shell": "/bin/sh"})).await;
+    let answer = run("echo out; echo err >&2; exit 3").await;
+    assert_eq!(answer, (200, json!({"stdout": "out\n", "stderr": "err\n", "exit_code": 3})));
+    assert_eq!(run("cat").await.1["exit_code"], 0, "stdin is at its end");
+    assert_eq!(run("no-such-program").await.1["exit_code"], 127);
+    let (status, error) = fixture.post(json!({"command": "true", "shell": "/no/shell"})).await;
+    assert_eq!((status, &error["detail"]["error"]), (400, &json!("CommandError")));
+    assert!(error["detail"]["message"].as_str().unwrap().contains("/no/shell"));
+    let (status, error) =
+        fixture.post(json!({"command": "sleep 60", "shell": "/bin/sh", "timeout": 1})).await;
+    assert_eq!((status, &error["detail"]["error"]), (408, &json!("CommandError")));
+}
+
+#[tokio::test]
+async fn a_command_is_streamed_and_can_be_attached_again() {
+    let fixture = fixture().await;
+    let first = fixture.talk(&[execute("echo out; echo err >&2; exit 4", json!({"command_id": "c"}))]).await;
+    assert_eq!((first.stdout.as_str(), first.stderr.as_str()), ("out\n", "err\n"));
+    assert_eq!((&first.last, first.close), (&json!({"type": "exit", "exit_code": 4}), Some(1000)));
+    assert_eq!(first.started.as_ref().unwrap()["command_id"], "c");
+    let repeated = fixture.talk(&[execute("echo something else", json!({"command_id": "c"}))]).await;
+    assert_eq!(repeated, first);
+    let reconnect = json!({"type": "reconnect", "command_id": "c", "stdout_offset": 2, "stderr_offset": 99});
+    let late = fixture.talk(&[reconnect]).await;
+    assert_eq!((late.stdout.as_str(), late.stderr.as_str(), &late.last), ("t\n", "", &first.last));
+}
+
+#[tokio::test]
+async fn two_at_the_same_instant_share_one_process() {
+    let fixture = fixture().await;
+    let frame = [execute("echo $$; read line; echo $line", json!({"command_id": "c", "close_stdin": false}))];
+    let (mut one, mut two) = tokio::join!(fixture.open(&frame), fixture.open(&frame));
+    let (first, second) = tokio::join!(next(&mut one), next(&mut two));
+    assert_eq!(first, second);
+    say(&mut two, &json!({"type": "input", "data": "hello\n"})).await;
+    let (one, two) = tokio::join!(listen(one), listen(two));
+    assert!(one.stdout.ends_with("\nhello\n"));
+    assert_eq!(one, two);
+}
+
+#[tokio::test]
+async fn control_frames_before_the_opening_frame_are_kept() {
+    let fixture = fixture().await;
+    let mut first =
+        fixture.open(&[execute("cat; echo end", json!({"command_id": "c", "close_stdin": false}))]).await;
+    next(&mut first).await.unwrap();
+    let early = [
+        json!({"type": "input", "data": "kept\n"}),
+        json!({"type": "close_stdin"}),
+        json!({"type": "reconnect", "command_id": "c"}),
+    ];
+    assert_eq!(fixture.talk(&early).await.stdout, "kept\nend\n");
+}
+
+#[tokio::test]
+async fn kill_takes_the_tree() {
+    let fixture = fixture().await;
+    let mut socket = fixture.open(&[execute("sleep 1000 & sleep 1000", json!({}))]).await;
+    next(&mut socket).await.unwrap();
+    say(&mut socket, &json!({"type": "kill"})).await;
+    assert_eq!(listen(socket).await.last, json!({"type": "exit", "exit_code": 137}));
+}
+
+#[tokio::test]
+async fn a_timeout_is_repeated_and_a_session_expires() {
+    let fixture = fixture().await;
+    let spec = json!({"command_id": "c", "timeout_seconds": 1, "ttl_seconds": 1});
+    let first = fixture.talk(&[execute("echo out; sleep 1000", spec)]).await;
+    assert_eq!((first.stdout.as_str(), error_type(&first)), ("out\n", ErrorType::CommandTimeout));
+    let reconnect = [json!({"type": "reconnect", "command_id": "c"})];
+    assert_eq!(fixture.talk(&reconnect).await, first);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(error_type(&fixture.talk(&reconnect).await), ErrorType::SessionExpired);
+    let unknown = fixture.talk(&[json!({"type": "reconnect", "command_id": "never"})]).await;
+    assert_eq!((error_type(&unknown), unknown.close), (ErrorType::CommandNotFound, Some(1000)));
+}
+
+#[tokio::test]
+async fn leaving_kills_when_asked_to() {
+    let fixture = fixture().await;
+    for spec in [json!({"kill_on_disconnect": true}), json!({"idle_timeout_seconds": 0})] {
+        let mut spec = spec;
+        spec["command_id"] = json!(spec.to_string());
+        let mut socket = fixture.open(&[execute("sleep 1000", spec.clone())]).await;
+        next(&mut socket).await.unwrap();
+        drop(socket);
+        crate::fake::until(async || {
+            let reconnect = json!({"type": "reconnect", "command_id": spec["command_id"]});
+            let mut socket = fixture.open(&[reconnect]).await;
+            next(&mut socket).await.unwrap();
+            let soon = tokio::time::timeout(std::time::Duration::from_millis(50), next(&mut socket)).await;
+            matches!(soon, Ok(Some(frame)) if frame["exit_code"] == 137)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn bad_frames_get_an_error_frame() {
+    let fixture = fixture().await;
+    let running = execute("sleep 1000", json!({}));
+    for frames in [
+        vec![json!(7)],
+        vec![json!({"type": "dance"})],
+        vec![json!({"type": "execute"})],
+        vec![running.clone(), running.clone()],
+        vec![running.clone(), json!({"type": "input"})],
+        vec![execute(&"x".repeat(5 << 20), json!({}))],
+        vec![json!({"type": "kill"}); 20],
+        vec![execute("true", json!({"command_id": ""}))],
+        vec![execute("true", json!({"cwd": "/", "run_config": {}}))],
+    ] {
+        let said = fixture.talk(&frames).await;
+        assert_eq!((error_type(&said), said.close), (ErrorType::InvalidRequest, Some(1000)));
+    }
+    let pty = fixture.talk(&[execute("true", json!({"pty": true}))]).await;
+    assert_eq!(error_type(&pty), ErrorType::NotSupported);
+    let shell = fixture.talk(&[execute("true", json!({"shell": "/no/shell", "command_id": "again"}))]).await;
+    assert_eq!((error_type(&shell), &shell.started), (ErrorType::CommandError, &None));
+    let again = fixture.talk(&[execute("true", json!({"command_id": "again"}))]).await;
+    assert_eq!(again.last["exit_code"], 0, "an id that never ran is free");
+}
+
+#[tokio::test]
+async fn characters_stay_whole_and_the_stream_too() {
+    let fixture = fixture().await;
+    let command = "i=0; while [ $i -lt 40000 ]; do echo é€🙂; i=$((i+1)); done; printf '\\377'";
+    let mut socket = fixture.open(&[execute(command, json!({"command_id": "c"}))]).await;
+    let mut bytes = 0;
+    while bytes < 100_000 {
+        let frame = next(&mut socket).await.unwrap();
+        if frame["type"] == "stdout" {
+            assert_eq!(frame["offset"], bytes);
+            bytes += frame["data"].as_str().unwrap().len();
+        }
+    }
+    drop(socket);
+    let rest = fixture.talk(&[json!({"type": "reconnect", "command_id": "c", "stdout_offset": bytes})]).await;
+    let whole = "é€🙂\n".repeat(40_000) + "\u{FFFD}";
+    assert!(whole.get(bytes..) == Some(rest.stdout.as_str()));
+}
+
+#[tokio::test]
+async fn what_stays_in_the_background_lives_on() {
+    let fixture = fixture().await;
+    let said = fixture.talk(&[execute("(sleep 0.4; echo late; touch alive) & echo main", json!({}))]).await;
+    assert_eq!((said.stdout.as_str(), &said.last["exit_code"]), ("main\n", &json!(0)));
+    let path = format!("{}/download?path=/alive", fixture.sandbox);
+    crate::fake::until(async || fixture.server.call("GET", &path, "").await.0 == 200).await;
+}
+
+#[tokio::test]
+async fn the_death_of_init_ends_everything_with_an_error() {
+    let fixture = fixture().await;
+    let mut running = fixture.open(&[execute("echo here; sleep 1000", json!({}))]).await;
+    next(&mut running).await.unwrap();
+    assert_eq!(next(&mut running).await.unwrap()["data"], "here\n");
+    let died = fixture.talk(&[execute("DIE", json!({}))]).await;
+    assert_eq!(error_type(&died), ErrorType::CommandError);
+    let running = listen(running).await;
+    assert_eq!((running.stdout.as_str(), error_type(&running)), ("", ErrorType::CommandError));
+    let (status, error) = fixture.post(json!({"command": "true"})).await;
+    assert_eq!((status, &error["detail"]["error"]), (400, &json!("NotReady")));
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_asks_clients_to_come_back() {
+    let fixture = fixture().await;
+    let mut socket = fixture.open(&[execute("sleep 1000", json!({}))]).await;
+    next(&mut socket).await.unwrap();
+    fixture.server.app.stopping.cancel();
+    assert_eq!(listen(socket).await.close, Some(1001));
+    fixture.server.app.sockets.close();
+    fixture.server.app.sockets.wait().await;
+    fixture.server.app.engine.shutdown().await;
+}

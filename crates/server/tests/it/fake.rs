@@ -1,0 +1,273 @@
+//! A backend without isolation, and a server over it.
+//!
+//! A thread plays `init` at the other end of a real SEQPACKET socket, so that everything above it is the real thing.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::UNIX_EPOCH;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, Signal, kill_process_group};
+use sandwire_isolate::SandboxSpec;
+use sandwire_isolate::socket::{recv, send};
+use sandwire_isolate::wire::{self, Event, Failure};
+use sandwire_protocol::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
+use sandwire_server::engine::{Backend, Cell, CreateFailed, Engine, StateDir};
+use sandwire_server::{ApiKey, App, app};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+pub(crate) const KEY: &str = "secret";
+/// A sandbox of this name can't be made.
+pub(crate) const BROKEN: &str = "broken";
+
+struct FakeBackend {
+    isolation: Isolation,
+    inits: Inits,
+}
+
+/// All that play `init`, to end what tests leave running.
+type Inits = Arc<Mutex<Vec<Arc<Init>>>>;
+
+impl Backend for FakeBackend {
+    fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    fn create(&self, spec: &SandboxSpec) -> Result<Box<dyn Cell>, CreateFailed> {
+        if spec.hostname == BROKEN {
+            return Err(CreateFailed { message: "no such luck".into(), unsupported: false });
+        }
+        let root = spec.dir.join("root");
+        fs::create_dir(&root).unwrap();
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::io::ioctl_fionbio(&ours, true).unwrap();
+        let init = Arc::new(Init { socket: theirs, root, groups: Mutex::default() });
+        self.inits.lock().unwrap().push(Arc::clone(&init));
+        let playing = Arc::clone(&init);
+        std::thread::spawn(move || playing.play());
+        Ok(Box::new(FakeCell { control: ours, init }))
+    }
+
+    fn outside_ids(&self, _uid: u32, _gid: u32) -> (u32, u32) {
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    }
+}
+
+struct FakeCell {
+    control: OwnedFd,
+    init: Arc<Init>,
+}
+
+impl Cell for FakeCell {
+    fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    fn destroy(self: Box<Self>) -> Result<(), String> {
+        self.init.kill_all();
+        Ok(())
+    }
+}
+
+struct Init {
+    socket: OwnedFd,
+    root: PathBuf,
+    groups: Mutex<HashMap<u64, Pid>>,
+}
+
+impl Init {
+    fn play(self: Arc<Self>) {
+        while let Ok(Some((request, fds))) = recv(self.socket.as_fd()) {
+            match request {
+                wire::Request::Spawn(spawn) => self.spawn(spawn, fds),
+                wire::Request::Kill { id } => {
+                    if let Some(group) = self.groups.lock().unwrap().get(&id) {
+                        let _gone = kill_process_group(*group, Signal::KILL);
+                    }
+                }
+                wire::Request::OpenFile { req, path } => self.answer(req, self.open(req, &path)),
+                wire::Request::CreateFile { req, path } => self.answer(req, self.create(req, &path)),
+                wire::Request::CommitFile { req, temp, dest } => {
+                    self.answer(req, fs::rename(temp, dest).map(|()| (Event::Done { req }, None)));
+                }
+                wire::Request::DiscardFile { req, temp } => {
+                    self.answer(req, fs::remove_file(temp).map(|()| (Event::Done { req }, None)));
+                }
+                wire::Request::Setup(_) => unreachable!("the fake is born ready"),
+            }
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, spawn: wire::Spawn, fds: Vec<OwnedFd>) {
+        if spawn.argv.iter().any(|argument| argument.contains("DIE")) {
+            // What the death of the real one looks like from outside.
+            rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both).unwrap();
+            return self.kill_all();
+        }
+        let mut fds = fds.into_iter().map(Stdio::from);
+        let mut command = Command::new(&spawn.argv[0]);
+        command.args(&spawn.argv[1..]).env_clear().envs(spawn.env).process_group(0).current_dir(&self.root);
+        command.stdin(fds.next().unwrap()).stdout(fds.next().unwrap()).stderr(fds.next().unwrap());
+        let id = spawn.id;
+        match command.spawn() {
+            Err(error) => self.say(&Event::SpawnFailed { id, failure: failure(&spawn.argv[0], &error) }, &[]),
+            Ok(mut child) => {
+                drop(command);
+                let pid = i32::try_from(child.id()).unwrap();
+                self.groups.lock().unwrap().insert(id, Pid::from_raw(pid).unwrap());
+                self.say(&Event::Spawned { id, pid }, &[]);
+                let init = Arc::clone(self);
+                std::thread::spawn(move || {
+                    let status = child.wait().unwrap();
+                    let signal = status.signal();
+                    let code = status.code().unwrap_or_else(|| 128 + signal.unwrap_or_default());
+                    init.say(&Event::Exited { id, code, signal }, &[]);
+                });
+            }
+        }
+    }
+
+    fn open(&self, req: u64, path: &str) -> std::io::Result<(Event, Option<File>)> {
+        let file = File::open(self.inside(path))?;
+        let meta = file.metadata()?;
+        let mtime = meta.modified()?.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let event = Event::FileOpened { req, size: meta.len(), mtime: i64::try_from(mtime).unwrap() };
+        Ok((event, Some(file)))
+    }
+
+    fn create(&self, req: u64, path: &str) -> std::io::Result<(Event, Option<File>)> {
+        let dest = self.inside(path);
+        fs::create_dir_all(dest.parent().unwrap())?;
+        let temp = dest.with_extension("temporary");
+        let file = File::create(&temp)?;
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        Ok((Event::FileCreated { req, temp: text(temp), dest: text(dest) }, Some(file)))
+    }
+
+    fn inside(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    fn answer(&self, req: u64, result: std::io::Result<(Event, Option<File>)>) {
+        match result {
+            Ok((event, Some(file))) => self.say(&event, &[file.as_fd()]),
+            Ok((event, None)) => self.say(&event, &[]),
+            Err(error) => self.say(&Event::Failed { req, failure: failure("file", &error) }, &[]),
+        }
+    }
+
+    fn say(&self, event: &Event, fds: &[BorrowedFd<'_>]) {
+        let _server_gone = send(self.socket.as_fd(), event, fds);
+    }
+
+    fn kill_all(&self) {
+        for group in self.groups.lock().unwrap().values() {
+            let _gone = kill_process_group(*group, Signal::KILL);
+        }
+    }
+}
+
+fn failure(step: &str, error: &std::io::Error) -> Failure {
+    Failure { step: step.to_owned(), errno: error.raw_os_error().unwrap_or_default() }
+}
+
+/// A server over the fake backend.
+pub(crate) struct Server {
+    pub(crate) app: Arc<App>,
+    /// Holds the lock.
+    _state: StateDir,
+    dir: TempDir,
+    inits: Inits,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.inits.lock().unwrap().iter().for_each(|init| init.kill_all());
+    }
+}
+
+/// A server whose machine keeps all limits, or none.
+pub(crate) fn server_with(limits: bool) -> Server {
+    let isolation = Isolation {
+        mode: Mode::Rootless,
+        namespaces: Vec::new(),
+        ids: IdMapping::Range,
+        idmapped_base: false,
+        seccomp: false,
+        no_new_privs: false,
+        cgroup: CgroupVersion::None,
+        limits: ResourceLimits { memory: limits, pids: limits, cpu: limits },
+        warnings: vec!["this is a fake".into()],
+    };
+    let dir = TempDir::new().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    let inits = Inits::default();
+    let engine = Engine::start(Arc::new(FakeBackend { isolation, inits: Arc::clone(&inits) }), &state);
+    let app = Arc::new(App {
+        engine,
+        key: ApiKey::given(KEY).unwrap(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 4711)),
+        stopping: CancellationToken::new(),
+        sockets: TaskTracker::new(),
+    });
+    Server { app, _state: state, dir, inits }
+}
+
+pub(crate) fn server() -> Server {
+    server_with(true)
+}
+
+impl Server {
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) async fn raw(&self, request: Request<Body>) -> (StatusCode, axum::http::HeaderMap, Vec<u8>) {
+        let response = app(Arc::clone(&self.app)).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status, parts.headers, body.to_vec())
+    }
+
+    /// A request with the key; the answer's JSON, or null.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: impl Into<Body>) -> (u16, Value) {
+        let request = Request::builder().method(method).uri(path).header("x-api-key", KEY);
+        let (status, _, body) = self.raw(request.body(body.into()).unwrap()).await;
+        (status.as_u16(), serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// A ready sandbox; its path on the data plane.
+    pub(crate) async fn sandbox(&self) -> String {
+        let (status, sandbox) = self.call("POST", "/v2/sandboxes/boxes", r#"{"wait_for_ready":true}"#).await;
+        assert_eq!(status, 201, "{sandbox}");
+        format!("/sandboxes/{}", sandbox["id"].as_str().unwrap())
+    }
+
+    /// Listens on a port, for what needs real sockets.
+    pub(crate) async fn listen(&self) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, app(Arc::clone(&self.app))).into_future());
+        address
+    }
+}
+
+/// Polls until it holds; the test's own deadline is the runner's.
+pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    while !holds().await {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,11 @@
+//! The API over a backend that needs no rights: its sandboxes are directories, its commands ordinary processes.
+//! What isolation itself promises is tested where namespaces are made.
+
+#[cfg(test)]
+mod control;
+#[cfg(test)]
+mod exec;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod files;

@@ -1,0 +1,10 @@
+"use strict";
+
+const { classes, aliases } = require("./lib/errors.js");
+const { SandboxClient } = require("./lib/client.js");
+const { Sandbox } = require("./lib/sandbox.js");
+const { CommandHandle } = require("./lib/command.js");
+const { ExecutionResult } = require("./lib/result.js");
+const { LocalServer } = require("./lib/server.js");
+
+module.exports = { SandboxClient, Sandbox, CommandHandle, ExecutionResult, LocalServer, ...classes, ...aliases };

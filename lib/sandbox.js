@@ -1,0 +1,153 @@
+"use strict";
+// A sandbox: what the server said of it, and what can be done inside.
+
+const { cancellable, isAbortOf, withSignal } = require("./abort.js");
+const { CommandHandle } = require("./command.js");
+const { classes } = require("./errors.js");
+const { callOptions, callRules, check, parse, rules, toBuffer } = require("./options.js");
+const { ExecutionResult, settleFailure } = require("./result.js");
+const { planReconnect, planRun } = require("./run.js");
+
+/** What is taken over from the wire; a member of a newer server must not shadow a method. */
+const FIELDS = [
+  "id", "name", "status", "status_message", "dataplane_url", "created_at", "updated_at", "idle_ttl_seconds",
+  "delete_after_stop_seconds", "stopped_at", "snapshot_id", "vcpus", "mem_bytes", "fs_capacity_bytes", "isolation",
+];
+
+const FILE_TIMEOUT_SECONDS = 60;
+
+const deadHandles = new FinalizationRegistry(({ handles, weak }) => handles.delete(weak));
+
+class Sandbox {
+  #native;
+  #owned;
+  /** @type {Set<WeakRef<CommandHandle>>} */
+  #handles = new Set();
+
+  /**
+   * @param {any} native the native client
+   * @param {any} data the sandbox as on the wire
+   * @param {boolean} owned whether disposing deletes it
+   */
+  constructor(native, data, owned = false) {
+    this.#native = native;
+    this.#owned = owned;
+    this.#assign(data);
+  }
+
+  #assign(data) {
+    for (const field of FIELDS) {
+      if (data[field] == null) delete this[field];
+      else this[field] = data[field];
+    }
+  }
+
+  get vCpus() {
+    return this.vcpus;
+  }
+
+  /** The status alone never blocks a call: stopped sandboxes resume. */
+  #target() {
+    const { name, status, dataplane_url: dataplaneUrl } = this;
+    if (dataplaneUrl) return { name, dataplaneUrl };
+    if (status === "provisioning" || status === "failed") {
+      const detail = this.status_message ? `: ${this.status_message}` : "";
+      const remedy = status === "failed" ? "create another" : "await client.waitForSandbox(name)";
+      throw new classes.SandboxNotReadyError(`Sandbox '${name}' is ${status}${detail} (${remedy})`, { status });
+    }
+    throw new classes.DataplaneNotConfiguredError(`Sandbox '${name}' has no dataplane_url; its server has no data plane`);
+  }
+
+  async run(command, options) {
+    const plan = planRun(command, options);
+    const target = this.#target();
+    if (plan.wait && !plan.callbacks) return this.#runToEnd(target, plan);
+    const handle = await this.#attach(plan, (cancel) =>
+      this.#native.run(target, plan.spec, plan.stream, plan.call, cancel),
+    );
+    return plan.wait ? handle.result : handle;
+  }
+
+  async reconnect(commandId, options) {
+    const plan = planReconnect(commandId, options);
+    const target = this.#target();
+    return this.#attach(plan, (cancel) => {
+      const { stdoutOffset, stderrOffset, stream, call } = plan;
+      return this.#native.reconnect(target, commandId, stdoutOffset, stderrOffset, stream, call, cancel);
+    });
+  }
+
+  /** One crossing: nobody looks before the end. */
+  async #runToEnd(target, plan) {
+    try {
+      const native = await cancellable(plan.signal, (cancel) =>
+        this.#native.runToEnd(target, plan.spec, plan.stream, plan.call, cancel),
+      );
+      return ExecutionResult.fromNative(native, plan);
+    } catch (error) {
+      if (!isAbortOf(plan.signal, error)) return settleFailure(error, plan);
+      const partial = ExecutionResult.ofFailure(error, plan);
+      if (plan.reject || partial === undefined) throw plan.signal.reason;
+      return partial.withOutcome("aborted");
+    }
+  }
+
+  async #attach(plan, start) {
+    const handle = new CommandHandle(await withSignal(plan.signal, start), plan);
+    const weak = new WeakRef(handle);
+    this.#handles.add(weak);
+    deadHandles.register(handle, { handles: this.#handles, weak });
+    return handle;
+  }
+
+  async read(path, options) {
+    const { target, call, signal } = this.#fileCall("read", path, options);
+    return withSignal(signal, (cancel) => this.#native.readFile(target, path, call, cancel));
+  }
+
+  async write(path, content, options) {
+    check("write", "content", content, rules.bytes);
+    const { target, call, signal } = this.#fileCall("write", path, options);
+    await withSignal(signal, (cancel) => this.#native.writeFile(target, path, toBuffer(content), call, cancel));
+  }
+
+  /** A bare number is the limit in seconds, as in the official client. */
+  #fileCall(method, path, given) {
+    check(method, "path", path, rules.text);
+    const seconds = typeof given === "number" ? given : FILE_TIMEOUT_SECONDS;
+    const timeout = { expects: "a number of seconds above 0", test: (value) => value > 0 && value <= 0x7fffffff / 1000 };
+    check(method, "timeout", seconds, timeout);
+    const options = parse(method, callRules, typeof given === "number" ? {} : given);
+    options.timeoutMs ??= Math.ceil(seconds * 1000);
+    return { target: this.#target(), call: callOptions(options), signal: options.signal };
+  }
+
+  async delete(options) {
+    const { signal, ...call } = parse("delete", callRules, options);
+    await withSignal(signal, (cancel) => this.#native.deleteSandbox(this.name, callOptions(call), cancel));
+  }
+
+  async refresh(options) {
+    const { signal, ...call } = parse("refresh", callRules, options);
+    const data = await withSignal(signal, (cancel) => this.#native.getSandbox(this.name, callOptions(call), cancel));
+    this.#assign(JSON.parse(data));
+    return this;
+  }
+
+  async [Symbol.asyncDispose]() {
+    for (const weak of this.#handles) weak.deref()?.close();
+    this.#handles.clear();
+    if (!this.#owned) return;
+    try {
+      await this.delete();
+    } catch (error) {
+      if (!(error instanceof classes.ResourceNotFoundError)) throw error;
+    }
+  }
+
+  toString() {
+    return `[Sandbox name="${this.name}"]`;
+  }
+}
+
+module.exports = { Sandbox };

@@ -1,0 +1,40 @@
+// `npm run long -- NAME`: what takes longer than a test may, run by hand. Prints its figures; fails if they are wrong.
+
+import { mkdtemp } from "node:fs/promises";
+import { join } from "node:path";
+
+import { build } from "./build.mjs";
+import { leakOfDeletes, leakOfKill } from "./leak.mjs";
+import { main, step, StepError } from "./step.mjs";
+import { withWorkDirectory } from "./workdir.mjs";
+
+const runs = { leak };
+
+async function leak(work) {
+  const deletes = await step("2,000 sandboxes created, used and deleted", async () =>
+    leakOfDeletes(await mkdtemp(join(work, "deletes-")), { count: 2000, atOnce: 8 }),
+  );
+  console.table(deletes);
+  sameOrThrow("idle", deletes.idleAfter, deletes.idle);
+  sameOrThrow("after the end", deletes.afterEnd, deletes.before);
+  for (let round = 1; round <= 5; round++) {
+    const kill = await step(`kill -9 with 200 sandboxes, restart, end (${round} of 5)`, async () =>
+      leakOfKill(await mkdtemp(join(work, "kill-")), { count: 200 }),
+    );
+    console.table(kill);
+    sameOrThrow("after the end", kill.afterEnd, kill.before);
+  }
+}
+
+/** The copy of the host's /etc stays in a state directory, so `files` is not compared. */
+function sameOrThrow(when, { files: _, ...actual }, { files: __, ...wanted }) {
+  const different = Object.keys(wanted).filter((key) => actual[key] !== wanted[key]);
+  if (different.length > 0) throw new StepError(`left behind ${when}: ${different.join(", ")}`);
+}
+
+main(async () => {
+  const [name] = process.argv.slice(2);
+  if (!Object.hasOwn(runs, name ?? "")) throw new StepError(`npm run long -- ${Object.keys(runs).join(" | ")}`);
+  await build("release");
+  await withWorkDirectory(runs[name]);
+});

@@ -1,0 +1,93 @@
+// `npm test`: everything that is tested, with all set-up, on a machine that has only Node and Rust. Every suite runs even
+// if an earlier one failed; the exit code and the last lines say what became of each.
+
+import { join } from "node:path";
+
+import { build } from "./build.mjs";
+import { packCheck } from "./pack-check.mjs";
+import { checkPrerequisites, installNodeModules } from "./prerequisites.mjs";
+import { main, run, seconds, step, StepError, works } from "./step.mjs";
+import { copyCheckout, ensureTestUsers, runAs } from "./test-users.mjs";
+import { withWorkDirectory } from "./workdir.mjs";
+
+const linux = process.platform === "linux";
+const isRoot = process.getuid?.() === 0;
+const vitest = ["node_modules/vitest/vitest.mjs", "run"];
+
+async function test() {
+  const start = performance.now();
+  await checkPrerequisites([["newuidmap", "uidmap"]]);
+  await installNodeModules();
+  await build("release");
+  const outcomes = await withWorkDirectory(runSuites);
+  const failed = outcomes.filter(({ error }) => error);
+  console.log(`\n${outcomes.map(({ title, error, time }) => `${error ? "✗" : "✓"} ${title} (${time})`).join("\n")}`);
+  if (failed.length > 0) throw new StepError(`npm test: ${failed.length} of ${outcomes.length} suites failed`);
+  console.log(`\nnpm test: all ${outcomes.length} suites passed in ${seconds(start)}`);
+}
+
+async function runSuites(work) {
+  const env = await testEnvironment(work);
+  const outcomes = [];
+  for (const [title, body] of suites(work, env)) {
+    const start = performance.now();
+    console.log(`\n━━ ${title}`);
+    const error = await body().then(
+      () => undefined,
+      (failure) => failure,
+    );
+    if (error) console.error(`${error.output ?? ""}\n✗ ${error instanceof StepError ? error.message : error.stack}`);
+    outcomes.push({ title, error, time: seconds(start) });
+  }
+  return outcomes;
+}
+
+function suites(work, env) {
+  const vitestOf =
+    (...projects) =>
+    () =>
+      run(process.execPath, [...vitest, ...projects.flatMap((name) => ["--project", name])], { env, live: true });
+  const always = [
+    ["Rust", () => rustTests(env)],
+    ["JavaScript: unit, types", vitestOf("unit", "types")],
+  ];
+  if (!linux) return always;
+  const users = isRoot ? [env.SANDWIRE_TEST_USER, env.SANDWIRE_TEST_USER_SINGLE] : [];
+  return [
+    ...always,
+    [`real server, as ${isRoot ? "root" : "this user"}: e2e, conformance`, vitestOf("e2e", "conformance")],
+    ["processes and leaks", vitestOf("process")],
+    ...users.map((user) => [`real server, as ${user}: e2e`, () => e2eAs(user, work)]),
+    ["the package, installed elsewhere", () => packCheck(work)],
+  ];
+}
+
+/** The environment of the test programs. */
+async function testEnvironment(work) {
+  const env = { TMPDIR: work };
+  if (!linux || !isRoot) return env;
+  await step("prepare the users of the rootless tests", async () => {
+    [env.SANDWIRE_TEST_USER, env.SANDWIRE_TEST_USER_SINGLE] = await ensureTestUsers();
+    await copyCheckout(work);
+  });
+  return env;
+}
+
+async function rustTests(env) {
+  const cargo = (...args) => run("cargo", [...args, "--locked"], { env, live: true });
+  // The isolation tests have no harness: they enter namespaces first of all, and as root they run once more as each of the
+  // users. cargo-nextest, which starts one process per test, has no way to run such a program.
+  const isolation = ["-p", "sandwire-isolate"];
+  if (await works("cargo", ["nextest", "--version"])) {
+    await cargo("nextest", "run", "--no-fail-fast", "--workspace", "--exclude", "sandwire-isolate");
+    await cargo("test", "--doc", "--workspace");
+  } else {
+    await cargo("test", "--no-fail-fast", "--workspace", "--exclude", "sandwire-isolate");
+  }
+  if (linux) await cargo("test", "--no-fail-fast", ...isolation);
+}
+
+const e2eAs = (user, work) =>
+  runAs(user, work, join(work, "checkout"), "node", [...vitest, "--project", "e2e"], { CI: process.env.CI ?? "" });
+
+main(test);
