@@ -10,7 +10,7 @@ use napi_derive::napi;
 use sandwire_client::{Client, Error};
 use sandwire_protocol::{CommandSpec, ErrorCode};
 
-use crate::bridge::{Cancel, InputBytes, Outcome, coded};
+use crate::bridge::{Cancel, InputBytes, Promised, coded, promise};
 use crate::command::NativeCommand;
 use crate::config::{CallOptions, NativeConfig, StreamOptions, Target, offset, seconds};
 use crate::result::NativeResult;
@@ -35,129 +35,126 @@ impl NativeClient {
 
     /// Creates a sandbox.
     #[napi(ts_return_type = "Promise<string>")]
-    pub async fn create_sandbox(
+    pub fn create_sandbox<'env>(
         &self,
+        env: &'env Env,
         body: String,
         wait_seconds: f64,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<String>> {
-        Outcome::of(
-            async {
-                let call = call.call(cancel)?;
-                self.inner.create_sandbox(body, seconds(wait_seconds), &call).await
-            }
-            .await,
-        )
+    ) -> Result<Promised<'env, String>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
+        promise(env, async move { client.create_sandbox(body, seconds(wait_seconds), &call?).await })
     }
 
     /// A sandbox by name.
     #[napi(ts_return_type = "Promise<string>")]
-    pub async fn get_sandbox(
+    pub fn get_sandbox<'env>(
         &self,
+        env: &'env Env,
         name: String,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<String>> {
-        Outcome::of(async { self.inner.get_sandbox(&name, &call.call(cancel)?).await }.await)
+    ) -> Result<Promised<'env, String>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
+        promise(env, async move { client.get_sandbox(&name, &call?).await })
     }
 
     /// The sandboxes as a JSON array.
     #[napi(ts_return_type = "Promise<string>")]
-    pub async fn list_sandboxes(
+    pub fn list_sandboxes<'env>(
         &self,
+        env: &'env Env,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<String>> {
-        Outcome::of(async { self.inner.list_sandboxes(&call.call(cancel)?).await }.await)
+    ) -> Result<Promised<'env, String>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
+        promise(env, async move { client.list_sandboxes(&call?).await })
     }
 
     /// Deletes a sandbox.
     #[napi(ts_return_type = "Promise<void>")]
-    pub async fn delete_sandbox(
+    pub fn delete_sandbox<'env>(
         &self,
+        env: &'env Env,
         name: String,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<()>> {
-        Outcome::of(async { self.inner.delete_sandbox(&name, &call.call(cancel)?).await }.await)
+    ) -> Result<Promised<'env, ()>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
+        promise(env, async move { client.delete_sandbox(&name, &call?).await })
     }
 
     /// A sandbox's status.
     #[napi(ts_return_type = "Promise<string>")]
-    pub async fn sandbox_status(
+    pub fn sandbox_status<'env>(
         &self,
+        env: &'env Env,
         name: String,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<String>> {
-        Outcome::of(async { self.inner.sandbox_status(&name, &call.call(cancel)?).await }.await)
+    ) -> Result<Promised<'env, String>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
+        promise(env, async move { client.sandbox_status(&name, &call?).await })
     }
 
     /// Waits until a sandbox is ready; times in seconds.
     #[napi(ts_return_type = "Promise<string>")]
-    pub async fn wait_for_sandbox(
+    pub fn wait_for_sandbox<'env>(
         &self,
+        env: &'env Env,
         name: String,
         timeout: f64,
         poll_interval: f64,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<String>> {
+    ) -> Result<Promised<'env, String>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
         let (timeout, interval) = (seconds(timeout), seconds(poll_interval));
-        Outcome::of(
-            async {
-                let call = call.call(cancel)?;
-                self.inner.wait_for_sandbox(&name, timeout, interval, &call).await
-            }
-            .await,
-        )
+        promise(env, async move { client.wait_for_sandbox(&name, timeout, interval, &call?).await })
     }
 
     /// Starts a command; resolves when it runs.
     #[napi(ts_return_type = "Promise<NativeCommand>")]
-    pub async fn run(
+    pub fn run<'env>(
         &self,
+        env: &'env Env,
         target: Target,
         spec: String,
         options: StreamOptions,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<NativeCommand>> {
-        Outcome::of(
-            async {
-                let (call, target) = (call.call(cancel)?, target.into());
-                let running = self.inner.run(&target, command_spec(&spec)?, options.into(), &call);
-                running.await.map(NativeCommand::new)
-            }
-            .await,
-        )
+    ) -> Result<Promised<'env, NativeCommand>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
+        promise(env, async move {
+            let running = client.run(&target.into(), command_spec(&spec)?, options.into(), &call?).await;
+            running.map(NativeCommand::new)
+        })
     }
 
     /// Runs a command to its end; cancelling kills it.
     #[napi(ts_return_type = "Promise<NativeResult>")]
-    pub async fn run_to_end(
+    pub fn run_to_end<'env>(
         &self,
+        env: &'env Env,
         target: Target,
         spec: String,
         options: StreamOptions,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<NativeResult>> {
-        Outcome::of(
-            async {
-                let (call, target) = (call.call(cancel)?, target.into());
-                let running = self.inner.run_to_end(&target, command_spec(&spec)?, options.into(), &call);
-                running.await.map(NativeResult::new)
-            }
-            .await,
-        )
+    ) -> Result<Promised<'env, NativeResult>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
+        promise(env, async move {
+            let ended = client.run_to_end(&target.into(), command_spec(&spec)?, options.into(), &call?).await;
+            ended.map(NativeResult::new)
+        })
     }
 
     /// Attaches to a command.
     #[napi(ts_return_type = "Promise<NativeCommand>")]
-    pub async fn reconnect(
+    pub fn reconnect<'env>(
         &self,
+        env: &'env Env,
         target: Target,
         command_id: String,
         stdout_offset: f64,
@@ -165,35 +162,30 @@ impl NativeClient {
         options: StreamOptions,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<NativeCommand>> {
+    ) -> Result<Promised<'env, NativeCommand>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
         let from = [offset(stdout_offset), offset(stderr_offset)];
-        Outcome::of(
-            async {
-                let (call, target) = (call.call(cancel)?, target.into());
-                let attaching = self.inner.reconnect(&target, &command_id, from, options.into(), &call);
-                attaching.await.map(NativeCommand::new)
-            }
-            .await,
-        )
+        promise(env, async move {
+            let attached = client.reconnect(&target.into(), &command_id, from, options.into(), &call?).await;
+            attached.map(NativeCommand::new)
+        })
     }
 
     /// A file's content.
     #[napi(ts_return_type = "Promise<Buffer>")]
-    pub async fn read_file(
+    pub fn read_file<'env>(
         &self,
+        env: &'env Env,
         target: Target,
         path: String,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<Buffer>> {
-        Outcome::of(
-            async {
-                let call = call.call(cancel)?;
-                let content = self.inner.read_file(&target.into(), &path, &call).await?;
-                Ok(Buffer::from(Vec::from(content)))
-            }
-            .await,
-        )
+    ) -> Result<Promised<'env, Buffer>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
+        promise(env, async move {
+            let content = client.read_file(&target.into(), &path, &call?).await?;
+            Ok(Buffer::from(Vec::from(content)))
+        })
     }
 
     /// Replaces a file's content.
@@ -201,21 +193,17 @@ impl NativeClient {
         ts_args_type = "target: Target, path: string, data: Buffer, call: CallOptions, cancel?: Cancel | undefined | null",
         ts_return_type = "Promise<void>"
     )]
-    pub async fn write_file(
+    pub fn write_file<'env>(
         &self,
+        env: &'env Env,
         target: Target,
         path: String,
         data: InputBytes,
         call: CallOptions,
         cancel: Option<&Cancel>,
-    ) -> Result<Outcome<()>> {
-        Outcome::of(
-            async {
-                let call = call.call(cancel)?;
-                self.inner.write_file(&target.into(), &path, data.0, &call).await
-            }
-            .await,
-        )
+    ) -> Result<Promised<'env, ()>> {
+        let (client, call) = (self.inner.clone(), call.call(cancel));
+        promise(env, async move { client.write_file(&target.into(), &path, data.0, &call?).await })
     }
 
     /// Cancels what is under way and refuses what comes. Idempotent.

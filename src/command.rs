@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use napi::Result;
+use napi::{Env, Result};
 use napi_derive::napi;
 use sandwire_client::Command;
 use sandwire_protocol::StreamKind;
 
-use crate::bridge::{FlatBatch, InputBytes, Outcome, position};
+use crate::bridge::{FlatBatch, InputBytes, Promised, position, promise};
 use crate::result::NativeResult;
 
 /// One attachment to a command. Collected by the garbage collector, it detaches.
@@ -55,8 +55,9 @@ impl NativeCommand {
 
     /// `[kind, data, offset, kind, ...]` as soon as there is a chunk; `null` at the end; the stream's error once.
     #[napi(ts_return_type = "Promise<Array<any> | null>")]
-    pub async fn next_batch(&self) -> Result<Outcome<Option<FlatBatch>>> {
-        Outcome::of(self.inner.next_batch().await.map(|batch| batch.map(FlatBatch)))
+    pub fn next_batch<'env>(&self, env: &'env Env) -> Result<Promised<'env, Option<FlatBatch>>> {
+        let command = Arc::clone(&self.inner);
+        promise(env, async move { Ok(command.next_batch().await?.map(FlatBatch)) })
     }
 
     /// The loop was left: a waiting result need not hold output back for it. `nextBatch` takes it up again.
@@ -67,26 +68,30 @@ impl NativeCommand {
 
     /// Waits for the end.
     #[napi(ts_return_type = "Promise<NativeResult>")]
-    pub async fn result(&self) -> Result<Outcome<NativeResult>> {
-        Outcome::of(self.inner.result().await.map(NativeResult::new))
+    pub fn result<'env>(&self, env: &'env Env) -> Result<Promised<'env, NativeResult>> {
+        let command = Arc::clone(&self.inner);
+        promise(env, async move { command.result().await.map(NativeResult::new) })
     }
 
     /// Kills the command; `false` if it was over.
     #[napi(ts_return_type = "Promise<boolean>")]
-    pub async fn kill(&self) -> Result<Outcome<bool>> {
-        Outcome::of(self.inner.kill().await)
+    pub fn kill<'env>(&self, env: &'env Env) -> Result<Promised<'env, bool>> {
+        let command = Arc::clone(&self.inner);
+        promise(env, async move { command.kill().await })
     }
 
     /// Writes to stdin; `false` if the command was over.
     #[napi(ts_args_type = "data: Buffer", ts_return_type = "Promise<boolean>")]
-    pub async fn send_input(&self, data: InputBytes) -> Result<Outcome<bool>> {
-        Outcome::of(self.inner.send_input(data.0).await)
+    pub fn send_input<'env>(&self, env: &'env Env, data: InputBytes) -> Result<Promised<'env, bool>> {
+        let command = Arc::clone(&self.inner);
+        promise(env, async move { command.send_input(data.0).await })
     }
 
     /// Ends stdin; `false` if the command was over.
     #[napi(ts_return_type = "Promise<boolean>")]
-    pub async fn close_input(&self) -> Result<Outcome<bool>> {
-        Outcome::of(self.inner.close_input().await)
+    pub fn close_input<'env>(&self, env: &'env Env) -> Result<Promised<'env, bool>> {
+        let command = Arc::clone(&self.inner);
+        promise(env, async move { command.close_input().await })
     }
 
     /// Ends the attachment. Idempotent.

@@ -9,4 +9,4 @@ mod outcome;
 pub(crate) use batch::{FlatBatch, Text, position};
 pub(crate) use bytes::InputBytes;
 pub(crate) use cancel::Cancel;
-pub(crate) use outcome::{Outcome, coded};
+pub(crate) use outcome::{Promised, coded, promise};

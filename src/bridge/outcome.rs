@@ -1,7 +1,11 @@
 //! Coded errors out of async functions. napi lets an async function fail only with its own status codes; so ours
 //! succeed with an [`Outcome`], which turns into a rejection when it is converted on the JavaScript thread.
+//!
+//! No method of a class is an `async fn`: its future would borrow the Rust half of the JavaScript object, which a
+//! worker thread that is terminated frees while the future is still polled. They clone what they need, and
+//! [`promise`] runs a future that owns everything.
 
-use napi::bindgen_prelude::{JavaScriptClassExt, JsObjectValue, Object, ToNapiValue};
+use napi::bindgen_prelude::{JavaScriptClassExt, JsObjectValue, Object, PromiseRaw, ToNapiValue};
 use napi::{Env, JsValue, Result, Status, sys};
 use sandwire_client::Error;
 
@@ -11,11 +15,18 @@ use crate::result::NativeResult;
 #[derive(Debug)]
 pub struct Outcome<T>(pub(crate) std::result::Result<T, Error>);
 
-impl<T> Outcome<T> {
-    /// As an async `#[napi]` function returns it.
-    pub(crate) fn of(result: std::result::Result<T, Error>) -> Result<Self> {
-        Ok(Self(result))
-    }
+/// What a method that works in the background returns.
+pub(crate) type Promised<'env, T> = PromiseRaw<'env, Outcome<T>>;
+
+/// Runs a future in the background.
+pub(crate) fn promise<'env, T>(
+    env: &'env Env,
+    work: impl Future<Output = std::result::Result<T, Error>> + Send + 'static,
+) -> Result<Promised<'env, T>>
+where
+    T: ToNapiValue + Send + 'static,
+{
+    env.spawn_future(async move { Ok(Outcome(work.await)) })
 }
 
 impl<T: ToNapiValue> ToNapiValue for Outcome<T> {

@@ -1,6 +1,6 @@
 //! The running commands: which process belongs to which id, and what became of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -10,10 +10,15 @@ use crate::failure::check;
 use crate::spawn::spawn;
 use crate::tree;
 
-/// Commands whose main process lives.
+/// Ended commands whose background processes can still be killed. The server asks for that only until it declares
+/// a command over, moments after its main process died.
+const ENDED_MAX: usize = 256;
+
+/// Commands by the process id of their main process, which is also the id of their session.
 #[derive(Default)]
 pub(crate) struct Commands {
-    ids: HashMap<libc::pid_t, u64>,
+    running: HashMap<libc::pid_t, u64>,
+    ended: VecDeque<(libc::pid_t, u64)>,
 }
 
 impl Commands {
@@ -21,17 +26,21 @@ impl Commands {
     pub(crate) fn spawn(&mut self, request: &Spawn, fds: Vec<OwnedFd>) -> Event {
         match spawn(request, &fds) {
             Ok(pid) => {
-                self.ids.insert(pid, request.id);
+                // The kernel gives a session's number to nobody else while the session has members; so the old
+                // one has none, and is not this one.
+                self.ended.retain(|(old, _)| *old != pid);
+                self.running.insert(pid, request.id);
                 Event::Spawned { id: request.id, pid }
             }
             Err(failure) => Event::SpawnFailed { id: request.id, failure },
         }
     }
 
-    /// Kills a command's process tree; a command that is over is none.
+    /// Kills a command's process tree, or what its main process left of it.
     pub(crate) fn kill(&self, id: u64) {
-        if let Some((pid, _)) = self.ids.iter().find(|(_, known)| **known == id) {
-            tree::kill(*pid);
+        let mut known = self.running.iter().map(|(pid, id)| (*pid, *id)).chain(self.ended.iter().copied());
+        if let Some((pid, _)) = known.find(|(_, known)| *known == id) {
+            tree::kill(pid);
         }
     }
 
@@ -45,7 +54,11 @@ impl Commands {
             if pid <= 0 {
                 return events;
             }
-            if let Some(id) = self.ids.remove(&pid) {
+            if let Some(id) = self.running.remove(&pid) {
+                if self.ended.len() == ENDED_MAX {
+                    self.ended.pop_front();
+                }
+                self.ended.push_back((pid, id));
                 events.push(exited(id, status));
             }
         }

@@ -26,8 +26,12 @@ use sandwire_init::wire::{CONTROL_FD, Event, Failure, Request, Setup};
 use commands::Commands;
 
 fn main() -> ExitCode {
-    // SAFETY: the server put the socket there and nothing else in this process knows of it.
-    let control = unsafe { OwnedFd::from_raw_fd(CONTROL_FD) };
+    // SAFETY: the server put the socket there and nothing else in this process knows of it. It came through an
+    // exec; no command may inherit it, for whoever holds it speaks as this process.
+    let control = unsafe {
+        libc::fcntl(CONTROL_FD, libc::F_SETFD, libc::FD_CLOEXEC);
+        OwnedFd::from_raw_fd(CONTROL_FD)
+    };
     match run(&control) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

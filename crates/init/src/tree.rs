@@ -16,7 +16,7 @@ struct Process {
     session: i32,
 }
 
-/// Kills the tree of the session leader `main` with SIGKILL.
+/// Kills the tree of the session that `main` leads or led with SIGKILL.
 pub(crate) fn kill(main: i32) {
     let mut stopped = HashSet::new();
     for _ in 0..ROUNDS {
@@ -26,7 +26,6 @@ pub(crate) fn kill(main: i32) {
         }
         fresh.iter().for_each(|pid| signal(*pid, libc::SIGSTOP));
     }
-    stopped.insert(main);
     stopped.iter().for_each(|pid| signal(*pid, libc::SIGKILL));
 }
 

@@ -32,13 +32,13 @@ fn ask(sandbox: &Sandbox, request: &Request) -> (Event, Vec<OwnedFd>) {
 }
 
 /// Starts `bash -c command`, stderr on stdout.
-fn start(host: &Host, sandbox: &Sandbox, argv: &[&str], cwd: &str) -> (Event, PipeReader) {
+fn start(host: &Host, sandbox: &Sandbox, id: u64, argv: &[&str], cwd: &str) -> (Event, PipeReader) {
     let (output, theirs) = pipe().unwrap();
     let (uid, gid) = host.outside_ids(0, 0);
     fchown(&theirs, Some(uid), Some(gid)).unwrap();
     let null = File::open("/dev/null").unwrap();
     let spawn = Request::Spawn(Spawn {
-        id: 1,
+        id,
         argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         cwd: cwd.to_owned(),
@@ -52,7 +52,7 @@ fn start(host: &Host, sandbox: &Sandbox, argv: &[&str], cwd: &str) -> (Event, Pi
 
 /// Runs a command to its end: exit code and output.
 fn run(host: &Host, sandbox: &Sandbox, command: &str) -> (i32, String) {
-    let (started, mut output) = start(host, sandbox, &["/bin/bash", "-c", command], "/root");
+    let (started, mut output) = start(host, sandbox, 1, &["/bin/bash", "-c", command], "/root");
     assert!(matches!(started, Event::Spawned { .. }), "{started:?}");
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
@@ -65,6 +65,13 @@ pub(crate) fn a_command_runs_and_reports(host: &Host, dir: &Path) {
     assert_eq!(run(host, &sandbox, "echo $((6*7)); exit 3"), (3, "42\n".to_owned()));
     assert_eq!(run(host, &sandbox, "kill -9 $$"), (137, String::new()));
     assert_eq!(run(host, &sandbox, "id -u; hostname; echo ok > /dev/stdout"), (0, "0\nbox\nok\n".to_owned()));
+    // Init's socket above all: whoever holds it can speak as init.
+    assert_eq!(
+        run(host, &sandbox, "ls /proc/self/fd | tr '\n' ' '").1,
+        "0 1 2 3 ",
+        "3 is the directory itself"
+    );
+    assert_eq!(run(host, &sandbox, "ls -l /proc/self/fd | grep -c socket").1, "0\n");
     sandbox.destroy().unwrap();
 }
 
@@ -73,7 +80,7 @@ pub(crate) fn what_is_missing_is_named(host: &Host, dir: &Path) {
     for (argv, cwd, word) in
         [("/bin/none", "/", "/bin/none"), ("/bin/bash", "/none", "/none"), ("none", "/", "none")]
     {
-        let (event, _) = start(host, &sandbox, &[argv], cwd);
+        let (event, _) = start(host, &sandbox, 1, &[argv], cwd);
         let Event::SpawnFailed { failure, .. } = event else { panic!("{event:?}") };
         assert_eq!(failure.errno, libc::ENOENT);
         assert!(failure.step.contains(word), "{failure}");
@@ -84,7 +91,7 @@ pub(crate) fn what_is_missing_is_named(host: &Host, dir: &Path) {
 pub(crate) fn the_tree_is_killed(host: &Host, dir: &Path) {
     let sandbox = create(host, dir);
     let command = "sleep 1000 & setsid sleep 1000 & (setsid bash -c 'sleep 1000; true' &) ; echo ready; wait";
-    let (_, mut output) = start(host, &sandbox, &["/bin/bash", "-c", command], "/");
+    let (_, mut output) = start(host, &sandbox, 1, &["/bin/bash", "-c", command], "/");
     let mut ready = [0; 6];
     output.read_exact(&mut ready).unwrap();
     send(sandbox.control(), &Request::Kill { id: 1 }, &[]).unwrap();
@@ -92,6 +99,18 @@ pub(crate) fn the_tree_is_killed(host: &Host, dir: &Path) {
     let (_, left) = run(host, &sandbox, "pgrep -c 'sleep' || true");
     // What opened a session and lost its parent is out of reach of session and descent.
     assert!(["0\n", "1\n"].contains(&left.as_str()), "{left}");
+}
+
+pub(crate) fn what_outlives_its_command_can_be_killed(host: &Host, dir: &Path) {
+    let sandbox = create(host, dir);
+    assert_eq!(run(host, &sandbox, "sleep 1000 >/dev/null 2>&1 & true").0, 0);
+    assert_eq!(run(host, &sandbox, "pgrep -c sleep").1, "1\n", "it lives on");
+    let (started, _) =
+        start(host, &sandbox, 2, &["/bin/bash", "-c", "sleep 2000 >/dev/null 2>&1 & true"], "/");
+    assert!(matches!(started, Event::Spawned { .. }));
+    assert!(matches!(event(&sandbox).0, Event::Exited { id: 2, .. }));
+    send(sandbox.control(), &Request::Kill { id: 2 }, &[]).unwrap();
+    assert_eq!(run(host, &sandbox, "pgrep -a sleep").1.lines().count(), 1, "only its own");
 }
 
 pub(crate) fn files_are_opened_inside(host: &Host, dir: &Path) {

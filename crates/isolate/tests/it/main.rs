@@ -30,6 +30,7 @@ const TESTS: &[Test] = &[
     ("a_command_runs_and_reports", inside::a_command_runs_and_reports),
     ("what_is_missing_is_named", inside::what_is_missing_is_named),
     ("the_tree_is_killed", inside::the_tree_is_killed),
+    ("what_outlives_its_command_can_be_killed", inside::what_outlives_its_command_can_be_killed),
     ("files_are_opened_inside", inside::files_are_opened_inside),
     ("links_lead_nowhere", inside::links_lead_nowhere),
     ("layers_survive_and_do_not_mix", inside::layers_survive_and_do_not_mix),
