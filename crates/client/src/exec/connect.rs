@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
+use sandwire_protocol::limits::EXEC_MESSAGE_MAX;
 use sandwire_protocol::{ClientFrame, ErrorCode};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -48,6 +49,15 @@ struct Failed {
 impl Connecting {
     pub(crate) fn new(dialer: Dialer, opening: &ClientFrame, limits: Limits) -> Result<Self, Error> {
         let opening = message(opening)?;
+        let size = opening.len();
+        if size > EXEC_MESSAGE_MAX {
+            let text = format!(
+                "the command is too large: {size} bytes with its environment, at most {EXEC_MESSAGE_MAX}; write it \
+                 to a file of the sandbox and run that"
+            );
+            let too_large = Error::new(ErrorCode::Validation, text);
+            return Err(too_large.with(|details| details.field = Some("command".to_owned())));
+        }
         Ok(Self { dialer, opening, limits, started: Instant::now(), socket: None, sent: false })
     }
 

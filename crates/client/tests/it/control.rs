@@ -1,6 +1,7 @@
 //! What a caller does to a running command.
 
 use sandwire_client::{Call, CommandOutcome, StreamOptions};
+use sandwire_protocol::limits::EXEC_MESSAGE_MAX;
 use sandwire_protocol::{CommandSpec, ErrorCode};
 use sandwire_testkit::Server;
 use serde_json::json;
@@ -109,6 +110,16 @@ async fn input_that_is_not_text_is_refused_before_anything_runs() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), ErrorCode::Unsupported);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_command_too_large_for_a_frame_is_refused_before_anything_is_sent() {
+    let server = Server::start(async |_| panic!("connected")).await.unwrap();
+    let spec = CommandSpec::new("x".repeat(EXEC_MESSAGE_MAX));
+    let refused = client(&server).run(&target(&server), spec, options(), &Call::default()).await;
+    let error = refused.unwrap_err();
+    assert_eq!((error.code(), error.details().field.as_deref()), (ErrorCode::Validation, Some("command")));
     server.finish().await;
 }
 
