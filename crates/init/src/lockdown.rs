@@ -3,11 +3,14 @@
 //! Order matters: everything that needs `CAP_SYS_ADMIN` or `CAP_NET_ADMIN` comes before [`drop_privileges`],
 //! and the filter comes last because it forbids what the steps before it use.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::ptr;
 
 use sandwire_init::wire::{Failure, decode_bpf};
 
-use crate::failure::{check, last};
+use crate::failure::{check, from_io, last};
 
 /// Capabilities that root inside keeps, all of them over the sandbox's own namespace only: what package
 /// managers and services that change their user need. No mounting, tracing, raw sockets or devices.
@@ -60,11 +63,20 @@ pub(crate) fn become_root() -> Result<(), Failure> {
         check(libc::setresgid(0, 0, 0), "setresgid")?;
         check(libc::setresuid(0, 0, 0), "setresuid")?;
         check(libc::setsid(), "setsid")?;
-        // Only now is the process in its own cgroup, which becomes the root of what the sandbox sees.
-        check(libc::unshare(libc::CLONE_NEWCGROUP), "unshare the cgroup namespace")?;
         libc::umask(0o022);
     }
     Ok(())
+}
+
+/// Enters the sandbox's cgroups and makes them the roots of what it sees.
+///
+/// That a task moves itself matters: moving another one stops every fork on the machine for milliseconds.
+pub(crate) fn join_cgroups(files: Vec<OwnedFd>) -> Result<(), Failure> {
+    for file in files {
+        File::from(file).write_all(b"0").map_err(|error| from_io("join a cgroup", &error))?;
+    }
+    // SAFETY: takes a scalar.
+    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }, "unshare the cgroup namespace").map(|_| ())
 }
 
 /// Sets the host name and starts the loopback interface.

@@ -50,9 +50,11 @@ fn run(control: &OwnedFd) -> io::Result<()> {
     serve(control, &signals)
 }
 
-fn build(setup: &Setup, fds: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
+fn build(setup: &Setup, mut mounts: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
+    let cgroups = mounts.split_off(setup.mounts.len().min(mounts.len()));
     lockdown::become_root()?;
-    mounts::build(setup, fds)?;
+    lockdown::join_cgroups(cgroups)?;
+    mounts::build(setup, mounts)?;
     lockdown::bring_up(&setup.hostname)?;
     let signals = commands::block_signals()?;
     lockdown::drop_privileges(&setup.seccomp)?;

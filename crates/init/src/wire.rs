@@ -26,7 +26,7 @@ pub const FDS_MAX: usize = 64;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
     /// Build the sandbox. The first message, sent once; descriptors: one detached mount per entry of
-    /// [`Setup::mounts`]. Answered by [`Event::Ready`] or [`Event::SetupFailed`].
+    /// [`Setup::mounts`], then the files by which a task joins the sandbox's cgroups. Answered by [`Event::Ready`] or [`Event::SetupFailed`].
     Setup(Setup),
     /// Start a command. Descriptors: its stdin, stdout and stderr. Answered by [`Event::Spawned`] or
     /// [`Event::SpawnFailed`], later by [`Event::Exited`].

@@ -78,7 +78,6 @@ impl Sandbox {
         let sandbox = Self { init, control: ours, cgroup, destroyed: false };
         drop(theirs);
         host.ids().apply(sandbox.init.pid).map_err(Error::host("map ids"))?;
-        sandbox.cgroup.attach(sandbox.init.pid)?;
         sandbox.set_up(host, spec, &mounts)?;
         rustix::io::ioctl_fionbio(&sandbox.control, true)
             .map_err(io::Error::from)
@@ -120,7 +119,8 @@ impl Sandbox {
             tmp_bytes: spec.limits.memory_bytes,
             seccomp: host.seccomp().to_vec(),
         };
-        let fds: Vec<BorrowedFd<'_>> = mounts.iter().map(AsFd::as_fd).collect();
+        let entrances = self.cgroup.entrances()?;
+        let fds: Vec<BorrowedFd<'_>> = mounts.iter().chain(&entrances).map(AsFd::as_fd).collect();
         send(self.control(), &Request::Setup(setup), &fds).map_err(Error::host("send the set-up to init"))?;
         let timeout = Timespec::try_from(READY_DEADLINE).ok();
         let ready = poll(&mut [PollFd::new(&self.control, PollFlags::IN)], timeout.as_ref())

@@ -8,8 +8,9 @@ mod detect;
 mod v1;
 mod v2;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -53,6 +54,7 @@ enum Controllers {
 #[derive(Debug)]
 pub(crate) struct Cgroup {
     dirs: Vec<PathBuf>,
+    entrance: &'static str,
 }
 
 impl Cgroups {
@@ -118,7 +120,12 @@ impl Cgroups {
         if let Some((resource, ..)) = asked.into_iter().find(|(_, asked, kept)| *asked && !kept) {
             return Err(Error::LimitUnavailable { resource, remedy: REMEDY.to_owned() });
         }
-        let cgroup = Cgroup { dirs: self.own_dirs().iter().map(|own| own.join(id)).collect() };
+        let entrance = match self.version {
+            // A single task moves without the lock that moving a whole process takes.
+            CgroupVersion::V1 => "tasks",
+            CgroupVersion::V2 | CgroupVersion::None => "cgroup.procs",
+        };
+        let cgroup = Cgroup { dirs: self.own_dirs().iter().map(|own| own.join(id)).collect(), entrance };
         let made = cgroup.make().and_then(|()| self.apply(id, limits).map_err(Error::host("set limits")));
         match made {
             Ok(()) => Ok(cgroup),
@@ -168,13 +175,13 @@ impl Cgroup {
         self.dirs.iter().try_for_each(|dir| fs::create_dir(dir).map_err(Error::path("create", dir)))
     }
 
-    /// Moves a process in.
-    pub(crate) fn attach(&self, pid: i32) -> Result<(), Error> {
-        for dir in &self.dirs {
-            let procs = dir.join("cgroup.procs");
-            fs::write(&procs, pid.to_string()).map_err(Error::path("write", &procs))?;
-        }
-        Ok(())
+    /// The files by which a process moves itself in, by writing "0".
+    pub(crate) fn entrances(&self) -> Result<Vec<OwnedFd>, Error> {
+        let open = |dir: &PathBuf| {
+            let file = dir.join(self.entrance);
+            Ok(File::options().write(true).open(&file).map_err(Error::path("open", &file))?.into())
+        };
+        self.dirs.iter().map(open).collect()
     }
 
     /// Removes it; its processes must be dead.
