@@ -46,6 +46,9 @@ fn run(control: &OwnedFd) -> io::Result<()> {
         Ok(signals) => signals,
         Err(failure) => return send(control.as_fd(), &Event::SetupFailed(failure), &[]),
     };
+    drop(setup);
+    // SAFETY: takes a scalar. What building took is not needed again, and there are many of this process.
+    unsafe { libc::malloc_trim(0) };
     send(control.as_fd(), &Event::Ready, &[])?;
     serve(control, &signals)
 }

@@ -6,7 +6,7 @@
 //! 3. `/proc` of the own pid namespace, with what describes the host covered; a minimal `/dev`; `/tmp` in memory.
 //! 4. `pivot_root`, and the old view is gone.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -120,16 +120,28 @@ fn cover_proc() -> Result<(), Failure> {
     for name in COVERED_FILES {
         cover(name, |target| mount(Some(c"/dev/null"), target, None, libc::MS_BIND, None))?;
     }
+    // One empty directory covers them all: each file system of its own would cost kernel memory in every sandbox.
+    let mut empty: Option<CString> = None;
     for name in COVERED_DIRS {
-        let options = Some(c"size=0,mode=555");
-        cover(name, |target| {
-            mount(Some(c"tmpfs"), target, Some(c"tmpfs"), NO_EXEC | libc::MS_RDONLY, options)
+        cover(name, |target| match &empty {
+            Some(empty) => mount(Some(empty), target, None, libc::MS_BIND, None),
+            None => {
+                mount(
+                    Some(c"tmpfs"),
+                    target,
+                    Some(c"tmpfs"),
+                    NO_EXEC | libc::MS_RDONLY,
+                    Some(c"size=4k,mode=555"),
+                )?;
+                empty = Some(target.to_owned());
+                Ok(())
+            }
         })?;
     }
     Ok(())
 }
 
-fn cover(name: &str, cover: impl Fn(&CStr) -> Result<(), Failure>) -> Result<(), Failure> {
+fn cover(name: &str, mut cover: impl FnMut(&CStr) -> Result<(), Failure>) -> Result<(), Failure> {
     let path = c_string(&format!("proc/{name}"), "proc")?;
     match cover(&path) {
         // Which of them exist depends on the kernel's configuration.

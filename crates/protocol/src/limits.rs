@@ -41,8 +41,14 @@ pub const SESSION_TTL_DEFAULT: i64 = 600;
 /// What the client waits beyond a command's own limit for the answer, seconds (section 5.2).
 pub const COMMAND_GRACE: Duration = Duration::from_secs(10);
 
-/// Stdin bytes that may wait for a command that does not read them.
-pub const STDIN_BUFFER_MAX: usize = 1024 * 1024;
+/// Stdin bytes that may wait for a command that does not read them. Up to here the socket is read on, so that a
+/// kill behind input is seen at once; beyond it the sender is held back.
+pub const STDIN_BUFFER_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a command with a full stdin queue may read nothing of it before its writer is refused by an error frame:
+/// a kill behind more input than that can't be seen, and must not wait for ever. A slow command that does read is
+/// never refused.
+pub const STDIN_STALL: Duration = Duration::from_secs(60);
 
 /// Live and remembered commands of one sandbox.
 pub const COMMANDS_MAX: usize = 4096;
@@ -124,3 +130,9 @@ pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(5);
 
 /// Default page of a list.
 pub const PAGE_DEFAULT: usize = 1000;
+
+/// Time to remove the files of deleted sandboxes when the server ends; what is left goes at the next start.
+pub const REMOVAL_GRACE: Duration = Duration::from_secs(5);
+
+/// The same for a server that is to leave nothing behind.
+pub const REMOVAL_GRACE_EPHEMERAL: Duration = Duration::from_secs(60);

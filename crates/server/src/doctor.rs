@@ -31,7 +31,8 @@ pub(crate) fn run(options: &DoctorOptions) -> ExitCode {
 
 fn check(options: &DoctorOptions) -> Result<Vec<Check>, StartError> {
     let init = options.init()?;
-    let state = StateDir::temporary().map_err(|error| StartError::client(error.to_string(), None))?;
+    let state = StateDir::temporary(rustix::process::geteuid().as_raw());
+    let state = state.map_err(|error| StartError::client(error.to_string(), None))?;
     let checks = doctor(&init, state.path());
     state.close().map_err(|error| StartError::client(format!("clean-up: {error}"), None))?;
     Ok(checks)

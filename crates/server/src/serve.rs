@@ -1,7 +1,8 @@
 //! The life of the server: isolation first, then the runtime, the ready line, and an end that leaves nothing.
 //!
 //! The order of the end: stop accepting; close exec sockets with 1001; wait for requests under way, for a bounded
-//! time; destroy all sandboxes and empty the trash; give back cgroups; remove a state directory of its own.
+//! time; destroy all sandboxes and empty the trash, for a bounded time; give back mounts and cgroups; remove, if the
+//! server is ephemeral, what it made on disk.
 //! A second signal ends the process at once; what it leaves is removed at the next start.
 
 use std::future::IntoFuture;
@@ -37,11 +38,13 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), StartError> {
             Some("give --state-dir or --ephemeral"),
         ));
     }
+    let user = rustix::process::geteuid().as_raw();
     let mode = sandwire_isolate::enter()?;
     log(options.log_format);
     let state = match &options.state_dir {
+        Some(path) if options.ephemeral => StateDir::ephemeral(path),
         Some(path) => StateDir::open(path),
-        None => StateDir::temporary(),
+        None => StateDir::temporary(user),
     };
     let state = state.map_err(|error| StartError::client(error.to_string(), None))?;
     let config = HostConfig { state_dir: state.path().to_owned(), init_path };

@@ -7,11 +7,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use sandwire_protocol::limits::{CONTROL_BODY_MAX, CREATE_WAIT_DEFAULT, CREATE_WAIT_MAX, MEMORY_MIN};
-use sandwire_protocol::{CreateSandbox, ErrorType, ResourceLimits, Sandbox as Object};
+use sandwire_protocol::{CreateSandbox, ErrorType, ResourceLimits};
 use serde_json::{Map, Value};
 
-use super::{ApiError, App, read_body};
+use super::{ApiError, App, read_body, server_timing};
 use crate::engine::{CreateFailed, Refused, Sandbox, Settings, name};
 
 /// Settings of the protocol that this server can't keep yet, beside those with a field of their own.
@@ -35,7 +36,7 @@ pub(super) async fn create(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Object>), ApiError> {
+) -> Result<impl IntoResponse, ApiError> {
     let request = parse(&read_body(body, CONTROL_BODY_MAX).await?)?;
     let settings = settings(&request, app.engine.isolation().limits)?;
     let wait = wait(&request)?;
@@ -43,7 +44,8 @@ pub(super) async fn create(
     if let Some(limit) = wait {
         wait_until_ready(&app, &sandbox, limit).await?;
     }
-    Ok((StatusCode::CREATED, Json(app.object(&sandbox, &headers))))
+    let timing = wait.and(sandbox.making()).map(|took| server_timing("create", took));
+    Ok((StatusCode::CREATED, timing, Json(app.object(&sandbox, &headers))))
 }
 
 fn parse(body: &[u8]) -> Result<CreateSandbox, ApiError> {

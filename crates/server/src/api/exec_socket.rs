@@ -2,7 +2,8 @@
 //!
 //! A connection lives in one task. First the opening frame; then two halves run side by side: `listen` applies
 //! what the client says, `speak` sends output and pings. Whichever ends says how to close. A full stdin queue stops
-//! `listen`, and so the socket, but nothing else: limits, output and other connections go on.
+//! `listen`, and so the socket, but nothing else: limits, output and other connections go on. A command that then
+//! reads nothing at all ends the connection by an error frame, and a kill that waits behind the input is obeyed.
 
 use std::sync::{Arc, Mutex};
 
@@ -37,6 +38,8 @@ enum Close {
     Done,
     /// With an error frame.
     Refuse(Fault),
+    /// With an error frame, as the command does not read its input.
+    Stalled(Fault, Arc<Command>),
     /// With an error frame, and nothing more can be read.
     Deaf(Fault),
     /// The server ends; the client is to come back.
@@ -113,7 +116,12 @@ async fn open(receiver: &mut Receiver) -> Result<(ClientFrame, Vec<ClientFrame>)
     }
 }
 
-async fn listen(receiver: &mut Receiver, command: &Command, heard: &Heard, early: Vec<ClientFrame>) -> Close {
+async fn listen(
+    receiver: &mut Receiver,
+    command: &Arc<Command>,
+    heard: &Heard,
+    early: Vec<ClientFrame>,
+) -> Close {
     for frame in early {
         if let Err(close) = apply(frame, command, heard).await {
             return close;
@@ -130,14 +138,15 @@ async fn listen(receiver: &mut Receiver, command: &Command, heard: &Heard, early
     }
 }
 
-async fn apply(frame: ClientFrame, command: &Command, heard: &Heard) -> Result<(), Close> {
+async fn apply(frame: ClientFrame, command: &Arc<Command>, heard: &Heard) -> Result<(), Close> {
     match frame {
         ClientFrame::Kill => command.kill(),
         ClientFrame::CloseStdin => command.close_stdin(),
         ClientFrame::Input { data } => {
             heard.set(None);
-            command.input(Bytes::from(data)).await;
+            let taken = command.input(Bytes::from(data)).await;
             heard.set(Some(Instant::now()));
+            return taken.map_err(|fault| Close::Stalled(fault, Arc::clone(command)));
         }
         ClientFrame::Execute(_) | ClientFrame::Reconnect { .. } => {
             return Err(Close::Refuse(Fault::invalid("this connection has its command already")));
@@ -248,9 +257,10 @@ fn encode(frame: &ServerFrame<'_>) -> Message {
 /// it, and take the last frames along.
 async fn part(close: Close, mut sender: Sender, mut receiver: Receiver) -> Result<(), axum::Error> {
     let deaf = matches!(close, Close::Deaf(_));
+    let unread = if let Close::Stalled(_, command) = &close { Some(Arc::clone(command)) } else { None };
     let (code, reason) = match close {
         Close::Done => (close_code::NORMAL, ""),
-        Close::Refuse(fault) | Close::Deaf(fault) => {
+        Close::Refuse(fault) | Close::Stalled(fault, _) | Close::Deaf(fault) => {
             let (error_type, error) = (fault.kind.as_str().into(), fault.message.as_str().into());
             sender.feed(encode(&ServerFrame::Error { error_type, error })).await?;
             (close_code::NORMAL, "")
@@ -262,7 +272,13 @@ async fn part(close: Close, mut sender: Sender, mut receiver: Receiver) -> Resul
     if deaf {
         tokio::time::sleep(CLOSE_GRACE).await;
     }
-    while receiver.next().await.is_some_and(|message| message.is_ok()) {}
+    while let Some(Ok(message)) = receiver.next().await {
+        if let (Some(command), Message::Text(text)) = (&unread, &message)
+            && matches!(decode(text.as_bytes()), Ok(ClientFrame::Kill))
+        {
+            command.kill();
+        }
+    }
     Ok(())
 }
 

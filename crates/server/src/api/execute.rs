@@ -6,17 +6,18 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use sandwire_protocol::limits::{EXEC_MESSAGE_MAX, EXECUTE_OUTPUT_MAX};
 use sandwire_protocol::{CommandSpec, ErrorType, ExecuteRequest, ExecuteResponse, StreamKind};
 
-use super::{ApiError, App, Named, read_body};
+use super::{ApiError, App, Named, read_body, server_timing};
 use crate::engine::{Attachment, End, Fault, Step};
 
 pub(super) async fn execute(
     State(app): State<Arc<App>>,
     Named(id): Named,
     body: Body,
-) -> Result<Json<ExecuteResponse>, ApiError> {
+) -> Result<impl IntoResponse, ApiError> {
     let body = read_body(body, EXEC_MESSAGE_MAX).await?;
     let request: ExecuteRequest =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("body: {error}")))?;
@@ -25,8 +26,9 @@ pub(super) async fn execute(
     let spec = CommandSpec { ttl_seconds: Some(0), ..CommandSpec::from(request) };
     let mut attachment = sandbox.execute(&spec)?;
     attachment.started().await?;
+    let timing = attachment.command().spawning().map(|took| server_timing("spawn", took));
     tokio::select! {
-        answer = collect(&mut attachment) => answer.map(Json),
+        answer = collect(&mut attachment) => answer.map(|answer| (timing, Json(answer))),
         () = app.stopping.cancelled() => Err(Fault::command("the server is shutting down").into()),
     }
 }

@@ -87,7 +87,7 @@ mod tests {
 
     fn command(spec: CommandSpec) -> Arc<Command> {
         let command = Arc::new(Command::new("c".into(), &spec));
-        command.started(7);
+        command.started(7, std::time::Duration::ZERO);
         command
     }
 

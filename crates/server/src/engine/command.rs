@@ -5,11 +5,11 @@
 //!   copy of the output; each reads from the ring buffers at its own pace.
 //! - The lock is held for the copy of at most one frame and never across an await.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandwire_protocol::limits::ATTACHMENTS_MAX;
+use sandwire_protocol::limits::{ATTACHMENTS_MAX, STDIN_BUFFER_MAX, STDIN_STALL};
 use sandwire_protocol::{CommandSpec, ErrorType, StreamKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::attachment::{Attachment, other};
 use super::fault::Fault;
 use super::lock::lock;
-use super::stdin::Stdin;
+use super::stdin::{Stalled, Stdin};
 use super::stream::{Room, Stream};
 
 /// What comes next for an attachment.
@@ -51,6 +51,7 @@ pub struct Command {
     idle: Option<Duration>,
     ttl: Option<Duration>,
     kill_on_disconnect: bool,
+    spawning: OnceLock<Duration>,
     state: Mutex<State>,
     stdin: Stdin,
     /// To the attachments: there is output, or the phase moved.
@@ -69,7 +70,8 @@ struct State {
     /// When the last attachment left, or the command was made.
     alone_since: Instant,
     was_attached: bool,
-    kill: bool,
+    /// Kills asked for so far.
+    kills: u64,
     last_output: Instant,
 }
 
@@ -99,6 +101,7 @@ impl Command {
             idle: seconds(spec.idle_timeout()),
             ttl: seconds(spec.ttl()),
             kill_on_disconnect: spec.kill_on_disconnect == Some(true),
+            spawning: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Starting,
                 streams: [Stream::new(now), Stream::new(now)],
@@ -106,7 +109,7 @@ impl Command {
                 last_key: 0,
                 alone_since: now,
                 was_attached: false,
-                kill: false,
+                kills: 0,
                 last_output: now,
             }),
             stdin: Stdin::new(),
@@ -125,6 +128,11 @@ impl Command {
         &self.id
     }
 
+    /// How long its start took, from the request to `init` to its answer; known once it has started.
+    pub fn spawning(&self) -> Option<Duration> {
+        self.spawning.get().copied()
+    }
+
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
@@ -133,15 +141,25 @@ impl Command {
         &self.stdin
     }
 
-    /// Kills the whole process tree. After the end a no-op.
+    /// Kills the whole process tree, or what the main process left of it. After the end a no-op.
     pub fn kill(&self) {
-        lock(&self.state).kill = true;
+        lock(&self.state).kills += 1;
         self.poke.notify_one();
     }
 
     /// Queues input, once there is room for it.
-    pub async fn input(&self, data: Bytes) {
-        self.stdin.push(data).await;
+    ///
+    /// # Errors
+    /// The command has read nothing for [`STDIN_STALL`]; the input is not queued.
+    pub async fn input(&self, data: Bytes) -> Result<(), Fault> {
+        let stalled = || {
+            let seconds = STDIN_STALL.as_secs();
+            Fault::command(format!(
+                "the command has read nothing of its stdin for {seconds} s, with {STDIN_BUFFER_MAX} bytes waiting; \
+                 the rest of the input is refused"
+            ))
+        };
+        self.stdin.push(data).await.map_err(|Stalled| stalled())
     }
 
     /// Closes stdin after what is queued.
@@ -234,7 +252,8 @@ impl Command {
 
 /// The driver's side.
 impl Command {
-    pub(super) fn started(&self, pid: i32) {
+    pub(super) fn started(&self, pid: i32, spawning: Duration) {
+        self.spawning.get_or_init(|| spawning);
         lock(&self.state).phase = Phase::Running { pid };
         self.changed.send_replace(());
     }
@@ -282,9 +301,15 @@ impl Command {
         &self.poke
     }
 
+    /// Kills asked for by somebody so far.
+    pub(super) fn kills(&self) -> u64 {
+        lock(&self.state).kills
+    }
+
+    /// Whether it is to be killed, by request or by its own settings.
     pub(super) fn kill_wanted(&self) -> bool {
         let state = lock(&self.state);
-        state.kill || (self.kill_on_disconnect && state.was_attached && state.attachments == 0)
+        state.kills > 0 || (self.kill_on_disconnect && state.was_attached && state.attachments == 0)
     }
 
     pub(super) fn idle(&self) -> Idle {

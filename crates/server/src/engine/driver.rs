@@ -111,10 +111,11 @@ async fn start(
         stderr: pipe::Receiver::from_owned_fd_unchecked(nonblocking(stderr.into())?)?,
     };
     let [child_in, child_out, child_err] = &children;
+    let asked = Instant::now();
     let reports = link.spawn(spawn, &[child_in.as_fd(), child_out.as_fd(), child_err.as_fd()]).await?;
     drop(children);
     match reports.started.await {
-        Ok(Ok(pid)) => command.started(pid),
+        Ok(Ok(pid)) => command.started(pid, asked.elapsed()),
         Ok(Err(failure)) => return Err(StartError::Refused(failure)),
         Err(_) => return Err(Fault::gone().into()),
     }
@@ -185,6 +186,8 @@ struct Watch<'a> {
     /// Since when its output has been drained freely.
     draining: Instant,
     killed: Option<Instant>,
+    /// Requests to kill it that were passed on.
+    kills: u64,
     timed_out: bool,
 }
 
@@ -199,6 +202,7 @@ impl<'a> Watch<'a> {
             exit: None,
             draining: started_at,
             killed: None,
+            kills: 0,
             timed_out: false,
         }
     }
@@ -216,14 +220,13 @@ impl<'a> Watch<'a> {
             if let Some(end) = self.verdict(now, drained) {
                 return (end, drained);
             }
-            if self.killed.is_none() && self.must_die(now) {
-                self.killed = Some(now);
-                self.link.kill(self.number).await;
-            }
+            self.kill_if_due(now).await;
             let wake = self.next_wake(now);
             tokio::select! {
                 code = &mut exited, if self.exit.is_none() => match code {
                     Ok(code) => {
+                        // What the main process left is killed once more, if there is a reason to.
+                        self.killed = None;
                         self.draining = Instant::now();
                         self.exit = Some((code, self.draining));
                     }
@@ -241,10 +244,20 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Once for every reason, and once for every request.
+    async fn kill_if_due(&mut self, now: Instant) {
+        let kills = self.command.kills();
+        if kills > self.kills || (self.killed.is_none() && self.must_die(now)) {
+            self.kills = kills;
+            self.killed.get_or_insert(now);
+            self.link.kill(self.number).await;
+        }
+    }
+
     /// Whether the process tree is to be killed now, and why.
     fn must_die(&mut self, now: Instant) -> bool {
         if self.exit.is_some() {
-            return self.command.kill_wanted();
+            return self.timed_out || self.command.kill_wanted();
         }
         self.timed_out = self.deadline.is_some_and(|deadline| now >= deadline);
         let idle = matches!(self.command.idle(), Idle::Until(until) if now >= until);

@@ -1,8 +1,9 @@
 //! From a command as the client words it to the process that `init` is to start.
 //!
 //! Layers of the environment, later ones win: the defaults below, then the command's own (`env` or
-//! `run_config.env_vars`). Root starts in `/root`, which is its `HOME`; any other user starts in `/`, because no
-//! home is made for it. A relative `cwd` starts at `/home/user`, as relative paths of file calls do.
+//! `run_config.env_vars`). A command starts in `/home/user`, where relative paths of file calls and a relative `cwd`
+//! start too, so that what was written as `a.py` runs as `a.py`. `HOME` is `/root` for root and `/` for any other
+//! user, because no home is made for it.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use super::fault::Fault;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const ROOT_HOME: &str = "/root";
-const RELATIVE_BASE: &str = "/home/user";
+const WORK_DIR: &str = "/home/user";
 /// Ids that a range maps: 65535 is the kernel's "no id" of 16-bit calls.
 const IDS_MAX: u32 = 65534;
 
@@ -29,13 +30,12 @@ pub(super) fn launch(spec: &CommandSpec, id: u64, ids: IdMapping) -> Result<Spaw
     let (uid, gid) =
         run.and_then(|run| run.user.as_deref()).map_or(Ok((0, 0)), |user| parse_user(user, ids))?;
     let env = environment(uid, run.and_then(|run| run.env_vars.as_ref()).or(spec.env.as_ref()))?;
-    let home = home(uid);
     let cwd = match (run.and_then(|run| run.work_dir.as_deref()), spec.cwd.as_deref()) {
         (Some(dir), _) if dir.starts_with('/') => dir.to_owned(),
         (Some(_), _) => return Err(Fault::invalid("run_config.work_dir must be absolute")),
-        (None, Some("")) | (None, None) => home.to_owned(),
+        (None, Some("")) | (None, None) => WORK_DIR.to_owned(),
         (None, Some(dir)) if dir.starts_with('/') => dir.to_owned(),
-        (None, Some(dir)) => format!("{RELATIVE_BASE}/{dir}"),
+        (None, Some(dir)) => format!("{WORK_DIR}/{dir}"),
     };
     let shell = Some(spec.shell()).filter(|shell| !shell.is_empty());
     let shell = shell.ok_or_else(|| Fault::invalid("shell must not be empty"))?;
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn defaults_are_roots() {
         let spawn = launch(&CommandSpec::new("ls"), 7, IdMapping::Range).unwrap();
-        assert_eq!((spawn.id, spawn.uid, spawn.gid, spawn.cwd.as_str()), (7, 0, 0, "/root"));
+        assert_eq!((spawn.id, spawn.uid, spawn.gid, spawn.cwd.as_str()), (7, 0, 0, "/home/user"));
         assert_eq!(spawn.argv, ["/bin/bash", "-c", "ls"]);
         assert_eq!((get(&spawn, "HOME"), get(&spawn, "LANG")), (Some("/root"), Some("C.UTF-8")));
         assert_eq!(get(&spawn, "TERM"), None);

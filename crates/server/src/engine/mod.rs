@@ -19,6 +19,7 @@ mod sandbox;
 mod state_dir;
 mod stdin;
 mod stream;
+mod trash;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -42,7 +43,8 @@ pub use state_dir::{StateDir, StateDirError};
 
 pub(crate) use lock::lock;
 use sandbox::Site;
-use state_dir::Trash;
+use state_dir::Abandoned;
+use trash::Trash;
 
 /// All sandboxes of a server.
 pub struct Engine {
@@ -74,25 +76,20 @@ pub enum Refused {
 }
 
 impl Engine {
-    /// An engine over a locked state directory. Leftovers of a killed server are removed in the background. Needs a
+    /// An engine over a locked state directory. Leftovers of killed servers are removed in the background. Needs a
     /// tokio runtime.
     #[must_use]
     pub fn start(backend: Arc<dyn Backend>, state: &StateDir) -> Arc<Self> {
         let engine = Arc::new(Self {
             backend,
             boxes: state.boxes(),
-            trash: Arc::new(state.trash()),
+            trash: state.trash(),
             registry: Mutex::default(),
             permits: Arc::new(Semaphore::new(CREATES_AT_ONCE)),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
-        let (trash, leftovers) = (Arc::clone(&engine.trash), state.leftovers());
-        engine.tasks.spawn(async move {
-            for tree in leftovers {
-                trash.discard(&tree).await;
-            }
-        });
+        engine.tasks.spawn(tidy(Arc::clone(&engine.trash), state.leftovers(), state.abandoned()));
         engine.tasks.spawn(Arc::clone(&engine).sweep());
         engine
     }
@@ -166,7 +163,7 @@ impl Engine {
         Some(sandbox)
     }
 
-    /// Ends every sandbox and waits until everything is cleaned up.
+    /// Ends every sandbox and waits until everything is cleaned up; files only for a bounded time.
     pub async fn shutdown(&self) {
         let sandboxes = {
             let mut registry = lock(&self.registry);
@@ -175,6 +172,7 @@ impl Engine {
             std::mem::take(&mut registry.by_id)
         };
         sandboxes.values().for_each(|sandbox| sandbox.stop());
+        self.trash.hurry();
         self.stopping.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -186,6 +184,22 @@ impl Engine {
         while self.stopping.run_until_cancelled(ticks.tick()).await.is_some() {
             self.list().iter().for_each(|sandbox| sandbox.sweep());
         }
+    }
+}
+
+/// Removes what killed servers left, as far as it gets before the end.
+async fn tidy(trash: Arc<Trash>, leftovers: Vec<PathBuf>, abandoned: Vec<Abandoned>) {
+    trash.clear().await;
+    for tree in leftovers {
+        trash.discard(&tree).await;
+    }
+    for dir in abandoned.into_iter().take_while(|_| !trash.is_hurried()) {
+        let path = dir.path.clone();
+        // Blocks for as long as a dying sandbox keeps its cgroup.
+        if let Err(error) = tokio::task::spawn_blocking(move || sandwire_isolate::clean(&path)).await {
+            tracing::warn!(%error, "cgroups of a killed server not removed");
+        }
+        trash.discard(&dir.path).await;
     }
 }
 

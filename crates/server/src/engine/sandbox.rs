@@ -7,8 +7,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use sandwire_isolate::SandboxSpec;
 use sandwire_protocol::limits::{FILE_PATH_MAX, READY_WAIT};
@@ -25,7 +25,7 @@ use super::driver;
 use super::fault::Fault;
 use super::launch::launch;
 use super::link::Link;
-use super::state_dir::Trash;
+use super::trash::Trash;
 
 /// What a sandbox is made with, kept for its answers.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +45,7 @@ pub struct Sandbox {
     settings: Settings,
     created_at: SystemTime,
     state: watch::Sender<State>,
+    making: OnceLock<Duration>,
     commands: Commands,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) tasks: TaskTracker,
@@ -88,6 +89,7 @@ impl Sandbox {
             settings,
             created_at,
             state: watch::Sender::new(State { phase: Phase::Provisioning, since: created_at }),
+            making: OnceLock::new(),
             commands: Commands::default(),
             backend,
             tasks,
@@ -114,6 +116,11 @@ impl Sandbox {
     /// When it was made, and when its status last changed.
     pub fn times(&self) -> (SystemTime, SystemTime) {
         (self.created_at, self.state.borrow().since)
+    }
+
+    /// How long its making took, without waits for other sandboxes; known once it is ready.
+    pub fn making(&self) -> Option<Duration> {
+        self.making.get().copied()
     }
 
     /// Its status, and why where it failed.
@@ -259,12 +266,14 @@ impl Sandbox {
         let backend = Arc::clone(&self.backend);
         let made = tokio::task::spawn_blocking(move || {
             make_dir(&spec.dir).map_err(|e| failed(format!("{}: {e}", spec.dir.display())))?;
-            backend.create(&spec)
+            let began = Instant::now();
+            backend.create(&spec).map(|cell| (cell, began.elapsed()))
         });
-        let cell = made.await.unwrap_or_else(|error| Err(failed(error.to_string())))?;
+        let (cell, took) = made.await.unwrap_or_else(|error| Err(failed(error.to_string())))?;
         match Link::new(cell.control()) {
             Ok(link) => {
                 let link = Arc::new(link);
+                self.making.get_or_init(|| took);
                 self.set(Phase::Ready(Arc::clone(&link)));
                 Ok((cell, link))
             }

@@ -1,17 +1,31 @@
-//! The state directory: `lock`, `boxes/<id>/` and `trash/`, all private to the server's user.
+//! The state directory: `lock`, `boxes/<id>/` and `trash/`, and what isolation keeps in it; all private to the
+//! server's user.
 //!
 //! One server holds the lock; a second one is refused. What a killed server left in `boxes/` and `trash/` is removed
 //! at the next start: sandboxes that survive their server come with a later version.
-//! Removing a tree may take long, so it is first renamed into `trash/` and removed by a task, one tree at a time.
+//!
+//! An ephemeral server removes at its end what servers make in the directory, and the directory if it made that too.
+//! Temporary directories of a user share a parent, so that what a killed server left there is found by the next one.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
-use tokio::sync::Mutex;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use sandwire_protocol::limits::{REMOVAL_GRACE, REMOVAL_GRACE_EPHEMERAL};
 use uuid::Uuid;
+
+use super::trash::Trash;
+
+const LOCK: &str = "lock";
+const BOXES: &str = "boxes";
+const TRASH: &str = "trash";
+/// Directories of `sandwire_isolate`, which removes its record of cgroups itself once they are gone.
+const ISOLATION: [&str; 2] = ["base", "proof"];
 
 /// Why a state directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +43,27 @@ pub enum StateDirError {
     },
 }
 
+fn fail(path: &Path) -> impl Fn(io::Error) -> StateDirError {
+    |source| StateDirError::Io { path: path.to_owned(), source }
+}
+
 /// A locked state directory.
-#[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    temporary: bool,
+    trash: Arc<Trash>,
+    /// What this server made is to go at the end.
+    ephemeral: bool,
+    /// The directory did not exist before.
+    made: bool,
+    /// The open parent that temporary directories of this user share.
+    parent: Option<File>,
     /// Held for as long as the server lives.
+    _lock: File,
+}
+
+/// A temporary directory whose server is dead. The lock keeps others from taking it too.
+pub(super) struct Abandoned {
+    pub(super) path: PathBuf,
     _lock: File,
 }
 
@@ -44,38 +73,61 @@ impl StateDir {
     /// # Errors
     /// See [`StateDirError`].
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
-        Self::prepare(path, false)
+        let made = make(path).map_err(fail(path))?;
+        Self::prepare(path, made, false, None)
     }
 
-    /// Makes a fresh directory, which [`StateDir::close`] removes.
+    /// Like [`StateDir::open`]; [`StateDir::close`] removes what servers make in it, and the directory if it did not
+    /// exist before.
     ///
     /// # Errors
     /// See [`StateDirError`].
-    pub fn temporary() -> Result<Self, StateDirError> {
-        let path = std::env::temp_dir().join(format!("sandwired-{}", Uuid::new_v4().simple()));
-        Self::prepare(&path, true)
+    pub fn ephemeral(path: &Path) -> Result<Self, StateDirError> {
+        let made = make(path).map_err(fail(path))?;
+        Self::prepare(path, made, true, None)
     }
 
-    fn prepare(path: &Path, temporary: bool) -> Result<Self, StateDirError> {
-        let fail = |path: &Path| {
-            let path = path.to_owned();
-            |source| StateDirError::Io { path, source }
-        };
-        private_dir(path).map_err(fail(path))?;
-        let path = path.canonicalize().map_err(fail(path))?;
-        let lock_path = path.join("lock");
-        let mut options = OpenOptions::new();
-        let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(fail(&lock_path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StateDirError::InUse(path)),
-            Err(error) => return Err(fail(&lock_path)(error.into())),
+    /// Makes a fresh directory, which [`StateDir::close`] removes. `user` is the user's id as the machine knows it:
+    /// in a user namespace everybody is 0.
+    ///
+    /// # Errors
+    /// See [`StateDirError`].
+    pub fn temporary(user: u32) -> Result<Self, StateDirError> {
+        Self::temporary_in(&std::env::temp_dir(), user)
+    }
+
+    fn temporary_in(temp: &Path, user: u32) -> Result<Self, StateDirError> {
+        let shared = temp.join(format!("sandwired-{user}"));
+        let name = Uuid::new_v4().simple().to_string();
+        if let Some(parent) = private_parent(&shared) {
+            // Held until the new directory has its own lock: without that it looks abandoned.
+            let parent = Locked::exclusively(parent).map_err(fail(&shared))?;
+            // Fails if the last server has just removed the parent.
+            if mkdirat(&parent.0, &name, Mode::RWXU).is_ok() {
+                return Self::prepare(&shared.join(name), true, true, Some(&parent.0));
+            }
         }
-        for dir in ["boxes", "trash"].map(|name| path.join(name)) {
+        let path = temp.join(format!("sandwired-{name}"));
+        DirBuilder::new().mode(0o700).create(&path).map_err(fail(&path))?;
+        Self::prepare(&path, true, true, None)
+    }
+
+    fn prepare(
+        path: &Path,
+        made: bool,
+        ephemeral: bool,
+        parent: Option<&File>,
+    ) -> Result<Self, StateDirError> {
+        let path = path.canonicalize().map_err(fail(path))?;
+        let file = path.join(LOCK);
+        let lock = lock(&file).map_err(fail(&file))?.ok_or_else(|| StateDirError::InUse(path.clone()))?;
+        for dir in [BOXES, TRASH].map(|name| path.join(name)) {
             private_dir(&dir).map_err(fail(&dir))?;
         }
-        Ok(Self { path, temporary, _lock: lock })
+        let parent = parent.map(File::try_clone).transpose().map_err(fail(&path))?;
+        let grace = if ephemeral { REMOVAL_GRACE_EPHEMERAL } else { REMOVAL_GRACE };
+        let trash = Arc::new(Trash::new(path.join(TRASH), grace));
+        Ok(Self { path, trash, ephemeral, made, parent, _lock: lock })
     }
 
     /// The directory itself.
@@ -85,74 +137,143 @@ impl StateDir {
 
     /// Where the sandboxes' files are, a directory for each.
     pub(super) fn boxes(&self) -> PathBuf {
-        self.path.join("boxes")
+        self.path.join(BOXES)
     }
 
     /// What removes trees of this directory.
-    pub(super) fn trash(&self) -> Trash {
-        Trash { dir: self.path.join("trash"), turn: Mutex::new(()) }
+    pub(super) fn trash(&self) -> Arc<Trash> {
+        Arc::clone(&self.trash)
     }
 
-    /// Trees that a killed server left.
+    /// Sandboxes that a killed server left.
     pub(super) fn leftovers(&self) -> Vec<PathBuf> {
-        let inside = |name: &str| std::fs::read_dir(self.path.join(name)).into_iter().flatten();
-        let entries = inside("boxes").chain(inside("trash"));
-        entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect()
+        entries(&self.boxes())
     }
 
-    /// Ends the use: a temporary directory is removed.
+    /// For a temporary directory: those beside it whose servers were killed.
+    pub(super) fn abandoned(&self) -> Vec<Abandoned> {
+        let (Some(parent), Some(dir)) = (&self.parent, self.path.parent()) else { return Vec::new() };
+        let Ok(_parent) = parent.try_clone().and_then(Locked::exclusively) else { return Vec::new() };
+        let take = |path: PathBuf| Some(Abandoned { _lock: lock(&path.join(LOCK)).ok()??, path });
+        entries(dir).into_iter().filter_map(take).collect()
+    }
+
+    /// Ends the use. What isolation mounted below must be detached before.
     ///
     /// # Errors
-    /// It could not be removed completely.
+    /// What is to go could not be removed completely.
     pub fn close(mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.temporary) { std::fs::remove_dir_all(&self.path) } else { Ok(()) }
+        if std::mem::take(&mut self.ephemeral) { self.remove() } else { Ok(()) }
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        self.trash.hurry();
+        for name in ISOLATION.iter().chain([&BOXES]) {
+            self.trash.take(&self.path.join(name))?;
+        }
+        self.trash.empty()?;
+        fs::remove_dir(self.path.join(TRASH))?;
+        fs::remove_file(self.path.join(LOCK))?;
+        if self.made {
+            unless_in_use(fs::remove_dir(&self.path))?;
+        }
+        if let (Some(parent), Some(dir)) = (&self.parent, self.path.parent()) {
+            let _parent = Locked::exclusively(parent.try_clone()?)?;
+            unless_in_use(fs::remove_dir(dir))?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for StateDir {
     fn drop(&mut self) {
-        if self.temporary
-            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        if self.ephemeral
+            && let Err(error) = self.remove()
         {
-            tracing::warn!(%error, path = %self.path.display(), "temporary directory not removed");
+            tracing::warn!(%error, path = %self.path.display(), "state directory not removed");
         }
     }
+}
+
+/// Somebody else's files may stay where they are.
+fn unless_in_use(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed,
+    }
+}
+
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path())).collect()
 }
 
 fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Removes trees.
-pub(super) struct Trash {
-    dir: PathBuf,
-    turn: Mutex<()>,
+/// Makes a private directory with its parents; false if it exists.
+fn make(path: &Path) -> io::Result<bool> {
+    path.parent().map_or(Ok(()), private_dir)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
-impl Trash {
-    /// Moves a tree out of the way and removes it. A tree that does not exist is fine.
-    pub(super) async fn discard(&self, tree: &Path) {
-        let target = self.dir.join(Uuid::new_v4().simple().to_string());
-        match std::fs::rename(tree, &target) {
+/// Opens or makes the directory at `path`, unless it is not ours alone: in a directory for temporary files anybody
+/// may have made one of that name first.
+fn private_parent(path: &Path) -> Option<File> {
+    make(path).ok()?;
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+    let dir = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let metadata = dir.metadata().ok()?;
+    (metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 == 0).then_some(dir)
+}
+
+/// The lock of a directory; `None` while somebody else has it.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => return tracing::error!(tree = %tree.display(), %error, "not moved to the trash"),
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
         }
-        let _turn = self.turn.lock().await;
-        let removed =
-            tokio::task::spawn_blocking(move || std::fs::remove_dir_all(&target).map_err(|e| (target, e)));
-        match removed.await {
-            Ok(Ok(())) => {}
-            Ok(Err((tree, error))) => tracing::error!(tree = %tree.display(), %error, "not removed"),
-            Err(error) => tracing::error!(%error, "removal failed"),
+        // Its last holder may have removed it meanwhile: then it locks nothing.
+        match fs::symlink_metadata(path) {
+            Ok(now) if now.ino() == file.metadata()?.ino() => return Ok(Some(file)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+    }
+}
+
+/// A directory that is locked for a moment.
+struct Locked(File);
+
+impl Locked {
+    fn exclusively(dir: File) -> io::Result<Self> {
+        flock(&dir, FlockOperation::LockExclusive)?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Clones of the file share the lock, so that closing this one would not end it.
+        let _unlocked = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn us() -> u32 {
+        geteuid().as_raw()
+    }
 
     #[test]
     fn a_second_server_is_refused() {
@@ -165,26 +286,75 @@ mod tests {
 
     #[test]
     fn everything_is_private_and_a_temporary_one_goes() {
-        let state = StateDir::temporary().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let state = StateDir::temporary_in(temp.path(), us()).unwrap();
         let path = state.path().to_owned();
-        for dir in [path.clone(), path.join("boxes"), path.join("trash")] {
+        for dir in [path.parent().unwrap().to_owned(), path.clone(), path.join(BOXES), path.join(TRASH)] {
             assert_eq!(dir.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         }
+        let other = StateDir::temporary_in(temp.path(), us()).unwrap();
         state.close().unwrap();
-        assert!(!path.exists());
+        assert!(!path.exists() && other.path().exists());
+        drop(other);
+        assert_eq!(entries(temp.path()), Vec::<PathBuf>::new());
     }
 
     #[tokio::test]
     async fn leftovers_are_found_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
-        let tree = state.boxes().join("box");
-        std::fs::create_dir_all(tree.join("upper/a")).unwrap();
-        std::fs::create_dir_all(dir.path().join("trash/old")).unwrap();
-        assert_eq!(state.leftovers().len(), 2);
+        fs::create_dir_all(state.boxes().join("box/upper/a")).unwrap();
+        fs::create_dir_all(dir.path().join("trash/old")).unwrap();
         for tree in state.leftovers() {
             state.trash().discard(&tree).await;
         }
-        assert_eq!(state.leftovers(), Vec::<PathBuf>::new());
+        assert_eq!(entries(&state.boxes()), Vec::<PathBuf>::new());
+        assert_eq!(entries(&dir.path().join(TRASH)), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn an_ephemeral_server_takes_away_what_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, made) in [(dir.path().to_owned(), false), (dir.path().join("new"), true)] {
+            let state = StateDir::ephemeral(&path).unwrap();
+            fs::create_dir_all(path.join("base/lower/usr")).unwrap();
+            fs::create_dir_all(path.join("boxes/id/upper")).unwrap();
+            state.close().unwrap();
+            assert_eq!(path.exists(), !made);
+            assert_eq!(entries(&path), Vec::<PathBuf>::new());
+        }
+        fs::write(dir.path().join("theirs"), "").unwrap();
+        drop(StateDir::ephemeral(dir.path()).unwrap());
+        assert_eq!(entries(dir.path()), [dir.path().join("theirs")]);
+    }
+
+    #[test]
+    fn what_a_killed_server_left_is_found_by_the_next() {
+        let temp = tempfile::tempdir().unwrap();
+        let living = StateDir::temporary_in(temp.path(), us()).unwrap();
+        let dead = living.path().parent().unwrap().join("dead");
+        fs::create_dir_all(dead.join("boxes/id")).unwrap();
+        let next = StateDir::temporary_in(temp.path(), us()).unwrap();
+        let abandoned = next.abandoned();
+        assert_eq!(abandoned.iter().map(|dir| &dir.path).collect::<Vec<_>>(), [&dead]);
+        assert!(living.abandoned().is_empty(), "one cleans it up");
+    }
+
+    #[test]
+    fn a_parent_that_others_may_have_made_is_not_used() {
+        for mode in [None, Some(0o755)] {
+            let temp = tempfile::tempdir().unwrap();
+            let parent = temp.path().join(format!("sandwired-{}", us()));
+            match mode {
+                None => symlink(tempfile::tempdir().unwrap().path(), &parent).unwrap(),
+                Some(mode) => {
+                    fs::create_dir(&parent).unwrap();
+                    fs::set_permissions(&parent, fs::Permissions::from_mode(mode)).unwrap();
+                }
+            }
+            let state = StateDir::temporary_in(temp.path(), us()).unwrap();
+            assert_eq!(state.path().parent(), Some(temp.path()));
+            assert!(state.abandoned().is_empty());
+        }
     }
 }

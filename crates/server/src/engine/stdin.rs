@@ -1,17 +1,18 @@
 //! A command's stdin: a bounded queue between its attachments and the pipe.
 //!
-//! Attachments `push`, which waits while the queue is full; the driver `feed`s the pipe. Nothing else of a command
-//! ever waits for its stdin.
+//! Attachments `push`, which waits while the queue is full, for as long as the command reads at all; the driver
+//! `feed`s the pipe. Nothing else of a command ever waits for its stdin.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Mutex;
 
 use bytes::{Buf, Bytes};
-use sandwire_protocol::limits::STDIN_BUFFER_MAX;
+use sandwire_protocol::limits::{STDIN_BUFFER_MAX, STDIN_STALL};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::lock::lock;
 
@@ -20,6 +21,10 @@ pub(super) struct Stdin {
     filled: Notify,
     drained: Notify,
 }
+
+/// The queue is full, and nothing of it was read for [`STDIN_STALL`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stalled;
 
 #[derive(Default)]
 struct Queue {
@@ -35,13 +40,13 @@ impl Stdin {
     }
 
     /// Queues `data`, once there is room. Input after the end is dropped, as a pipe without a reader would.
-    pub(super) async fn push(&self, data: Bytes) {
+    pub(super) async fn push(&self, data: Bytes) -> Result<(), Stalled> {
         loop {
             let drained = self.drained.notified();
             if self.try_push(&data) {
-                return;
+                return Ok(());
             }
-            drained.await;
+            timeout(STDIN_STALL, drained).await.map_err(|_| Stalled)?;
         }
     }
 
@@ -120,10 +125,10 @@ mod tests {
     async fn what_was_queued_before_the_close_arrives() {
         let (mut reader, writer) = pipe();
         let stdin = Stdin::new();
-        stdin.push(Bytes::from_static(b"ab")).await;
-        stdin.push(Bytes::from_static(b"c")).await;
+        stdin.push(Bytes::from_static(b"ab")).await.unwrap();
+        stdin.push(Bytes::from_static(b"c")).await.unwrap();
         stdin.close();
-        stdin.push(Bytes::from_static(b"late")).await;
+        stdin.push(Bytes::from_static(b"late")).await.unwrap();
         stdin.feed(writer).await;
         let mut all = String::new();
         reader.read_to_string(&mut all).unwrap();
@@ -134,10 +139,31 @@ mod tests {
     async fn a_full_queue_holds_its_writer_until_the_reader_is_gone() {
         let (reader, writer) = pipe();
         let stdin = Stdin::new();
-        stdin.push(Bytes::from(vec![0; STDIN_BUFFER_MAX])).await;
+        stdin.push(Bytes::from(vec![0; STDIN_BUFFER_MAX])).await.unwrap();
         let mut push = std::pin::pin!(stdin.push(Bytes::from_static(b"x")));
         assert!(futures_util::poll!(&mut push).is_pending());
         drop(reader);
-        tokio::join!(push, stdin.feed(writer));
+        let (pushed, ()) = tokio::join!(push, stdin.feed(writer));
+        assert_eq!(pushed, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_reader_that_takes_nothing_is_given_up() {
+        let (reader, writer) = pipe();
+        let stdin = Stdin::new();
+        stdin.push(Bytes::from(vec![0; STDIN_BUFFER_MAX + 1])).await.unwrap();
+        assert_eq!(stdin.push(Bytes::from_static(b"x")).await, Err(Stalled));
+        // The pipe takes a little, which is not enough to make room, and then a little less than for ever passes.
+        let slow = async {
+            tokio::time::sleep(STDIN_STALL / 2).await;
+            lock(&stdin.queue).bytes -= 1;
+            stdin.drained.notify_waiters();
+            tokio::time::sleep(STDIN_STALL / 2).await;
+            lock(&stdin.queue).bytes -= 1;
+            stdin.drained.notify_waiters();
+        };
+        let (pushed, ()) = tokio::join!(stdin.push(Bytes::from_static(b"x")), slow);
+        assert_eq!(pushed, Ok(()));
+        drop((reader, writer));
     }
 }

@@ -73,6 +73,19 @@ async fn the_data_plane_is_where_the_client_came_from() {
 }
 
 #[tokio::test]
+async fn who_waits_is_told_what_the_making_took() {
+    let server = server();
+    for (body, told) in [(r#"{"wait_for_ready":true}"#, true), ("", false)] {
+        let request = Request::builder().method("POST").uri(BOXES).header("x-api-key", KEY);
+        let (_, headers, _) = server.raw(request.body(body.into()).unwrap()).await;
+        let timing = headers.get("server-timing").map(|timing| timing.to_str().unwrap());
+        assert_eq!(timing.is_some(), told);
+        let millis = timing.map_or(1.0, |text| text.strip_prefix("create;dur=").unwrap().parse().unwrap());
+        assert!(millis > 0.0);
+    }
+}
+
+#[tokio::test]
 async fn without_waiting_the_answer_is_provisioning() {
     let server = server();
     let (status, made) = server.call("POST", BOXES, "").await;

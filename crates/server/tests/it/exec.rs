@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use sandwire_protocol::ErrorType;
+use sandwire_protocol::limits::STDIN_BUFFER_MAX;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -162,6 +163,52 @@ async fn kill_takes_the_tree() {
     next(&mut socket).await.unwrap();
     say(&mut socket, &json!({"type": "kill"})).await;
     assert_eq!(listen(socket).await.last, json!({"type": "exit", "exit_code": 137}));
+}
+
+#[tokio::test]
+async fn a_kill_is_seen_behind_unread_input() {
+    let fixture = fixture().await;
+    let spec = json!({"close_stdin": false});
+    let mut socket = fixture.open(&[execute("sleep 1000", spec)]).await;
+    next(&mut socket).await.unwrap();
+    for _ in 0..3 {
+        say(&mut socket, &json!({"type": "input", "data": "x".repeat(STDIN_BUFFER_MAX / 3)})).await;
+    }
+    say(&mut socket, &json!({"type": "kill"})).await;
+    assert_eq!(listen(socket).await.last["exit_code"], 137);
+}
+
+#[tokio::test]
+async fn a_kill_takes_what_the_main_process_left() {
+    let fixture = fixture().await;
+    let command = "while :; do echo x; sleep 0.01; done & echo $! >&2; exit 3";
+    let mut socket = fixture.open(&[execute(command, json!({}))]).await;
+    let pid = loop {
+        let frame = next(&mut socket).await.unwrap();
+        if frame["type"] == "stderr" {
+            break frame["data"].as_str().unwrap().trim().to_owned();
+        }
+    };
+    say(&mut socket, &json!({"type": "kill"})).await;
+    assert_eq!(listen(socket).await.last["type"], "exit");
+    crate::fake::until(async || !alive(&pid)).await;
+}
+
+/// Nobody may have collected it yet.
+fn alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+#[tokio::test]
+async fn the_time_of_a_start_is_told() {
+    let fixture = fixture().await;
+    let request = axum::http::Request::builder().method("POST").uri(format!("{}/execute", fixture.sandbox));
+    let body = json!({"command": "true", "shell": "/bin/sh"}).to_string();
+    let (_, headers, _) =
+        fixture.server.raw(request.header("x-api-key", KEY).body(body.into()).unwrap()).await;
+    let timing = headers["server-timing"].to_str().unwrap().strip_prefix("spawn;dur=").unwrap();
+    assert!(timing.parse::<f64>().unwrap() > 0.0);
 }
 
 #[tokio::test]
