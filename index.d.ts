@@ -335,10 +335,7 @@ export class Sandbox implements SandboxData, AsyncDisposable {
     command: string,
     options: RunOptions<Uint8Array> & { output: "bytes"; wait?: true },
   ): Promise<ExecutionResult<Uint8Array>>;
-  run(
-    command: string,
-    options: RunOptions & { output?: "text"; wait?: true; reject: false },
-  ): Promise<SettledResult>;
+  run(command: string, options: RunOptions & { output?: "text"; wait?: true; reject: false }): Promise<SettledResult>;
   run(command: string, options?: RunOptions & { output?: "text"; wait?: true }): Promise<ExecutionResult>;
   run(command: string, options?: RunOptions & { output?: "text" }): Promise<ExecutionResult | CommandHandle>;
 

@@ -1,4 +1,4 @@
-// `npm run bench -- NAME`: measures us beside our peers, in one run, on a build that is up to date.
+// `npm run bench -- NAME`: measures us beside our peers, in one run, on the build that is published.
 
 import { build } from "../scripts/build.mjs";
 import { main, StepError } from "../scripts/step.mjs";
@@ -14,7 +14,7 @@ main(async () => {
   const [name] = process.argv.slice(2);
   if (!Object.hasOwn(benches, name ?? "")) throw new StepError(`npm run bench -- ${Object.keys(benches).join(" | ")}`);
   if (process.platform !== "linux") throw new StepError("the sandbox server needs Linux");
-  await build("release");
+  await build("dist");
   await withWorkDirectory(async (work) => {
     process.env.TMPDIR = work;
     await benches[name](work);

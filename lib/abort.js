@@ -2,7 +2,7 @@
 // An AbortSignal becomes a native cancel token: the Rust future stops, instead of being abandoned, and no listener stays
 // on the signal.
 
-const { fromNative } = require("./errors.js");
+const { fromNative } = require("./failure.js");
 const { binding } = require("./load.js");
 
 /**

@@ -3,7 +3,8 @@
 
 const { inspect } = require("node:util");
 const { withSignal } = require("./abort.js");
-const { classes, fromNative } = require("./errors.js");
+const { classes } = require("./errors.js");
+const { fromNative } = require("./failure.js");
 const { binding } = require("./load.js");
 const { callOptions, callRules, check, parse, rules } = require("./options.js");
 const { Sandbox } = require("./sandbox.js");

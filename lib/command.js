@@ -5,7 +5,8 @@
 const { inspect } = require("node:util");
 const { whenAborted } = require("./abort.js");
 const { check, rules, toBuffer } = require("./options.js");
-const { callersLine, classes, fromNative } = require("./errors.js");
+const { classes } = require("./errors.js");
+const { callersLine, fromNative } = require("./failure.js");
 const { ExecutionResult, settleFailure } = require("./result.js");
 const { ChunkLoop, Chunks, Turns } = require("./stream.js");
 
@@ -114,7 +115,7 @@ class CommandHandle {
 
   /** Runs the callbacks to the end. Why they ended early is kept in #fault or #aborting, or told again by #ending. */
   async #drain() {
-    for (const loop = this[Symbol.asyncIterator](); ; ) {
+    for (const loop = this[Symbol.asyncIterator](); ;) {
       const { done } = await loop.next().catch(() => ({ done: true }));
       if (done) return;
     }
@@ -153,18 +154,9 @@ class CommandHandle {
 
   /** Callers often don't await these: their failure is theirs to ask for, and never ends the program. */
   #control(send) {
-    const sent = this.#send(send);
+    const sent = this.#closed ? Promise.resolve(false) : send().catch((error) => Promise.reject(fromNative(error)));
     sent.catch(ignore);
     return sent;
-  }
-
-  async #send(send) {
-    if (this.#closed) return false;
-    try {
-      return await send();
-    } catch (error) {
-      throw fromNative(error);
-    }
   }
 
   /** Ends the attachment; the command lives on, unless it was started with `killOnDisconnect`. */

@@ -1,19 +1,12 @@
 "use strict";
-// Every failure is one of these classes. The native side sends a code and details, never a class: `fromNative` finds the
-// class, because a class can't be reached from Rust in every thread and realm that a program may have.
-// `instanceof` goes by a brand in the global symbol registry, so it also works between two installed copies of the package.
-
-const { isNativeError } = require("node:util/types");
+// Every failure is one of these classes. `instanceof` goes by a brand in the global symbol registry, so it also works
+// between two installed copies of the package.
 
 /** @type {Map<Function, symbol>} */
 const brands = new Map();
-/** @type {WeakMap<object, object>} the native result of a command that failed after it had started */
-const partials = new WeakMap();
 
-const ATTRIBUTES = [
-  "resourceType", "lastStatus", "errorType", "field", "details", "quotaType", "operation", "timeout", "retryAfter",
-  "requestId", "status", "phase", "reason", "remedy",
-];
+const ATTRIBUTES =
+  "resourceType lastStatus errorType field details quotaType operation timeout retryAfter requestId status phase reason remedy";
 
 /** Root of all errors of this package. */
 class SandboxClientError extends Error {
@@ -29,7 +22,7 @@ class SandboxClientError extends Error {
     const Class = /** @type {typeof SandboxClientError} */ (new.target);
     this.code = attributes.code ?? Class.code;
     this.retryable = attributes.retryable ?? Class.retryable;
-    for (const name of ATTRIBUTES) {
+    for (const name of ATTRIBUTES.split(" ")) {
       if (attributes[name] !== undefined && attributes[name] !== null) this[name] = attributes[name];
     }
   }
@@ -128,11 +121,27 @@ class IsolationError extends SandboxClientError {
 }
 
 const classes = {
-  SandboxClientError, SandboxAPIError, SandboxAuthenticationError, SandboxConnectionError,
-  SandboxRetryableConnectionError, SandboxConnectTimeoutError, SandboxServerReloadError, ResourceNotFoundError,
-  ResourceTimeoutError, ResourceInUseError, ResourceAlreadyExistsError, ResourceNameConflictError, ValidationError,
-  QuotaExceededError, ResourceCreationError, DataplaneNotConfiguredError, SandboxNotReadyError, SandboxOperationError,
-  CommandTimeoutError, UnsupportedError, IsolationError,
+  SandboxClientError,
+  SandboxAPIError,
+  SandboxAuthenticationError,
+  SandboxConnectionError,
+  SandboxRetryableConnectionError,
+  SandboxConnectTimeoutError,
+  SandboxServerReloadError,
+  ResourceNotFoundError,
+  ResourceTimeoutError,
+  ResourceInUseError,
+  ResourceAlreadyExistsError,
+  ResourceNameConflictError,
+  ValidationError,
+  QuotaExceededError,
+  ResourceCreationError,
+  DataplaneNotConfiguredError,
+  SandboxNotReadyError,
+  SandboxOperationError,
+  CommandTimeoutError,
+  UnsupportedError,
+  IsolationError,
 };
 
 for (const [name, Class] of Object.entries(classes)) {
@@ -148,50 +157,4 @@ for (const [name, Class] of Object.entries(classes)) {
   if (!["SandboxClientError", "UnsupportedError", "IsolationError"].includes(name)) aliases[`LangSmith${name}`] = Class;
 }
 
-const byCode = new Map(Object.values(classes).map((Class) => [Class.code, Class]));
-
-const camelCase = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
-
-function detailsOf(error) {
-  if (typeof error.details !== "string") return {};
-  return JSON.parse(error.details);
-}
-
-/**
- * The public error for what the native side rejected with. Made in the caller's async context, its stack shows the
- * caller's line; the native error has none.
- * @param {unknown} error
- */
-function fromNative(error) {
-  if (!isNativeError(error) || error instanceof SandboxClientError) return error;
-  const { code, retryable, cause, result } = /** @type {any} */ (error);
-  const Class = byCode.get(code);
-  if (Class === undefined && code !== "ABORTED") return new SandboxClientError(error.message, { cause: error });
-  /** @type {Record<string, unknown>} */
-  const attributes = { code, retryable, cause };
-  for (const [name, value] of Object.entries(detailsOf(error))) attributes[camelCase(name)] ??= value;
-  const made = new (Class ?? SandboxClientError)(error.message, attributes);
-  if (result) partials.set(made, result);
-  Error.captureStackTrace(made, fromNative);
-  return made;
-}
-
-/**
- * Remembers the line that asked, for errors of promises that are handled twice: V8 does not follow those to the caller.
- * @returns {(error: unknown) => unknown} puts that line into an error
- */
-function callersLine() {
-  const here = { stack: "" };
-  Error.captureStackTrace(here, callersLine);
-  return (error) => {
-    if (error instanceof SandboxClientError) {
-      error.stack = [`${error.name}: ${error.message}`, ...here.stack.split("\n").slice(1)].join("\n");
-    }
-    return error;
-  };
-}
-
-/** What a failed command had delivered, in the names of the result; `undefined` where it never started. */
-const partialOf = (error) => partials.get(error);
-
-module.exports = { classes, aliases, fromNative, callersLine, partialOf };
+module.exports = { classes, aliases };

@@ -9,7 +9,13 @@ const { version } = require("../package.json");
 
 const ROOT = dirname(__dirname);
 const BUILT = [
-  "linux-x64-gnu", "linux-arm64-gnu", "linux-x64-musl", "linux-arm64-musl", "darwin-x64", "darwin-arm64", "win32-x64-msvc",
+  "linux-x64-gnu",
+  "linux-arm64-gnu",
+  "linux-x64-musl",
+  "linux-arm64-musl",
+  "darwin-x64",
+  "darwin-arm64",
+  "win32-x64-msvc",
 ];
 
 let loaded;
@@ -85,7 +91,10 @@ function serverPaths() {
   const override = process.env.SANDWIRE_SERVER_PATH;
   if (override) return [override];
   const folders = [
-    platformPackage(), join(ROOT, "npm", platformName()), join(ROOT, "target", "release"), join(ROOT, "target", "debug"),
+    platformPackage(),
+    join(ROOT, "npm", platformName()),
+    join(ROOT, "target", "release"),
+    join(ROOT, "target", "debug"),
   ];
   return folders.filter((folder) => folder !== null).map((folder) => join(folder, "sandwired"));
 }

@@ -13,7 +13,8 @@ const isObject = (value) => typeof value === "object" && value !== null && !Arra
 const isText = (value) => typeof value === "string" && value !== "" && !value.includes("\0");
 const isWhole = (least) => (value) => Number.isSafeInteger(value) && value >= least;
 const isEntries = (value, test) => isObject(value) && Object.entries(value).every(([key, item]) => test(key, item));
-const isVariable = (key, value) => isText(key) && !key.includes("=") && typeof value === "string" && !value.includes("\0");
+const isVariable = (key, value) =>
+  isText(key) && !key.includes("=") && typeof value === "string" && !value.includes("\0");
 const isHeader = (key, value) =>
   /^[!#$%&'*+.^_`|~\w-]+$/.test(key) && typeof value === "string" && /^[\t\x20-\x7e\x80-\xff]*$/.test(value);
 
@@ -29,20 +30,43 @@ function isJson(value) {
 const rules = {
   text: { expects: "a non-empty string without NUL", test: isText },
   string: { expects: "a string", test: (value) => typeof value === "string" },
-  secret: { expects: "a string (undefined: from the environment, \"\": none)", test: (value) => typeof value === "string", secret: true },
+  secret: {
+    expects: 'a string (undefined: from the environment, "": none)',
+    test: (value) => typeof value === "string",
+    secret: true,
+  },
   flag: { expects: "true or false", test: (value) => typeof value === "boolean" },
   callback: { expects: "a function", test: (value) => typeof value === "function" },
   count: { expects: "a whole number, 0 or more", test: isWhole(0) },
   positive: { expects: "a whole number, 1 or more", test: isWhole(1) },
-  limit: { expects: "a whole number, 1 or more, or Infinity", test: (value) => value === Infinity || isWhole(1)(value) },
-  milliseconds: { expects: "a whole number of milliseconds, 1 or more", test: (value) => isWhole(1)(value) && value <= 0x7fffffff },
+  limit: {
+    expects: "a whole number, 1 or more, or Infinity",
+    test: (value) => value === Infinity || isWhole(1)(value),
+  },
+  milliseconds: {
+    expects: "a whole number of milliseconds, 1 or more",
+    test: (value) => isWhole(1)(value) && value <= 0x7fffffff,
+  },
   wholeSeconds: { expects: "a whole number of seconds, 0 or more", test: isWhole(0) },
   seconds: { expects: "a number of seconds, 0 or more", test: (value) => Number.isFinite(value) && value >= 0 },
   secondsOrForever: { expects: "a whole number of seconds, 0 or more, or -1 for no limit", test: isWhole(-1) },
-  minutes: { expects: "a multiple of 60 seconds, or 0 to switch it off", test: (value) => isWhole(0)(value) && value % 60 === 0 },
-  outputLimit: { expects: `a whole number of bytes from 1 to ${STRING_MAX}`, test: (value) => isWhole(1)(value) && value <= STRING_MAX },
-  port: { expects: "a port number from 0 (any free one) to 65535", test: (value) => isWhole(0)(value) && value <= 65535 },
-  bytes: { expects: "a string or a Uint8Array", test: (value) => typeof value === "string" || value instanceof Uint8Array, secret: true },
+  minutes: {
+    expects: "a multiple of 60 seconds, or 0 to switch it off",
+    test: (value) => isWhole(0)(value) && value % 60 === 0,
+  },
+  outputLimit: {
+    expects: `a whole number of bytes from 1 to ${STRING_MAX}`,
+    test: (value) => isWhole(1)(value) && value <= STRING_MAX,
+  },
+  port: {
+    expects: "a port number from 0 (any free one) to 65535",
+    test: (value) => isWhole(0)(value) && value <= 65535,
+  },
+  bytes: {
+    expects: "a string or a Uint8Array",
+    test: (value) => typeof value === "string" || value instanceof Uint8Array,
+    secret: true,
+  },
   json: { expects: "an object that can be sent as JSON", test: isJson, secret: true },
   environment: {
     expects: "an object of strings by variable name, without NUL",
@@ -56,7 +80,8 @@ const rules = {
   },
   signal: {
     expects: "an AbortSignal",
-    test: (value) => isObject(value) && typeof value.aborted === "boolean" && typeof value.addEventListener === "function",
+    test: (value) =>
+      isObject(value) && typeof value.aborted === "boolean" && typeof value.addEventListener === "function",
   },
 };
 

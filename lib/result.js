@@ -3,7 +3,8 @@
 // looks at the exit code alone never pays for the output.
 
 const { inspect } = require("node:util");
-const { classes, partialOf } = require("./errors.js");
+const { classes } = require("./errors.js");
+const { partialOf } = require("./failure.js");
 
 /** @typedef {{ raw: boolean, reject: boolean }} ResultOptions */
 
@@ -73,7 +74,9 @@ class ExecutionResult {
 
   #ending() {
     if (this.outcome === "exited") return `exited with code ${this.exit_code}`;
-    return { killed: "was killed", timed_out: "exceeded its timeout", lost: "was lost", aborted: "was aborted" }[this.outcome];
+    return { killed: "was killed", timed_out: "exceeded its timeout", lost: "was lost", aborted: "was aborted" }[
+      this.outcome
+    ];
   }
 
   #lastWords() {

@@ -10,9 +10,9 @@ const { planReconnect, planRun } = require("./run.js");
 
 /** What is taken over from the wire; a member of a newer server must not shadow a method. */
 const FIELDS = [
-  "id", "name", "status", "status_message", "dataplane_url", "created_at", "updated_at", "idle_ttl_seconds",
-  "delete_after_stop_seconds", "stopped_at", "snapshot_id", "vcpus", "mem_bytes", "fs_capacity_bytes", "isolation",
-];
+  "id name status status_message dataplane_url created_at updated_at stopped_at snapshot_id isolation",
+  "idle_ttl_seconds delete_after_stop_seconds vcpus mem_bytes fs_capacity_bytes",
+].flatMap((names) => names.split(" "));
 
 const FILE_TIMEOUT_SECONDS = 60;
 
@@ -55,7 +55,9 @@ class Sandbox {
       const remedy = status === "failed" ? "create another" : "await client.waitForSandbox(name)";
       throw new classes.SandboxNotReadyError(`Sandbox '${name}' is ${status}${detail} (${remedy})`, { status });
     }
-    throw new classes.DataplaneNotConfiguredError(`Sandbox '${name}' has no dataplane_url; its server has no data plane`);
+    throw new classes.DataplaneNotConfiguredError(
+      `Sandbox '${name}' has no dataplane_url; its server has no data plane`,
+    );
   }
 
   async run(command, options) {
@@ -115,7 +117,10 @@ class Sandbox {
   #fileCall(method, path, given) {
     check(method, "path", path, rules.text);
     const seconds = typeof given === "number" ? given : FILE_TIMEOUT_SECONDS;
-    const timeout = { expects: "a number of seconds above 0", test: (value) => value > 0 && value <= 0x7fffffff / 1000 };
+    const timeout = {
+      expects: "a number of seconds above 0",
+      test: (value) => value > 0 && value <= 0x7fffffff / 1000,
+    };
     check(method, "timeout", seconds, timeout);
     const options = parse(method, callRules, typeof given === "number" ? {} : given);
     options.timeoutMs ??= Math.ceil(seconds * 1000);

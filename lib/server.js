@@ -36,7 +36,9 @@ function findServer() {
   const paths = serverPaths();
   const path = paths.find((candidate) => existsSync(candidate));
   if (path === undefined) {
-    const remedy = existsSync(join(dirname(__dirname), "Cargo.toml")) ? "npm run build" : "npm install --include=optional";
+    const remedy = existsSync(join(dirname(__dirname), "Cargo.toml"))
+      ? "npm run build"
+      : "npm install --include=optional";
     const message = `sandwired was not found; looked at ${paths.join(", ")}. To repair it, run: ${remedy}`;
     throw new classes.UnsupportedError(message, { phase: "start", remedy });
   }

@@ -2,7 +2,7 @@
 // Output on its way from native batches to `for await`. One crossing of the language boundary brings many chunks as one
 // flat array `[kind, data, offset, kind, ...]`; chunk objects are made here, one at a time, as the loop takes them.
 
-const { fromNative } = require("./errors.js");
+const { fromNative } = require("./failure.js");
 
 const STRIDE = 3;
 const STREAMS = ["stdout", "stderr"];

@@ -20,7 +20,8 @@ export async function checkPrerequisites(extra = []) {
       throw new StepError(`Node ${oldestNode.join(".")} or newer is needed, this is ${node}`);
     if (process.platform === "linux") await installMissing([["cc", "gcc libc6-dev"], ["python3", "python3"], ...extra]);
     const rust = await checkRust();
-    if (!(await works("cc"))) throw new StepError("no C compiler: install one (Debian: apt install gcc libc6-dev)");
+    if (process.platform !== "win32" && !(await works("cc")))
+      throw new StepError("no C compiler: install one (Debian: apt install gcc libc6-dev)");
     return `Node ${node}, Rust ${rust}`;
   });
 }

@@ -51,7 +51,8 @@ async function tryIt() {
     const client = server.client();
     const sandbox = await step("create a sandbox", () => client.createSandbox());
     console.log("▸ run python3 in it, chunk by chunk as it prints:\n");
-    const handle = await sandbox.run(`/usr/bin/python3 -c '${program}'`, { wait: false });
+    await sandbox.write("/home/user/hello.py", program);
+    const handle = await sandbox.run("/usr/bin/python3 /home/user/hello.py", { wait: false });
     for await (const chunk of handle) process.stdout.write(`    ${chunk.data.replaceAll(/\n(?=.)/g, "\n    ")}`);
     const result = await handle.result;
     if (result.exit_code !== 0) throw new StepError(`python3 ended with exit code ${result.exit_code}`);

@@ -27,9 +27,9 @@ async function test() {
 }
 
 async function runSuites(work) {
-  const env = await testEnvironment(work);
+  const users = await rootlessUsers(work);
   const outcomes = [];
-  for (const [title, body] of suites(work, env)) {
+  for (const [title, body] of suites(work, users)) {
     const start = performance.now();
     console.log(`\n━━ ${title}`);
     const error = await body().then(
@@ -42,7 +42,8 @@ async function runSuites(work) {
   return outcomes;
 }
 
-function suites(work, env) {
+function suites(work, users) {
+  const env = { TMPDIR: work };
   const vitestOf =
     (...projects) =>
     () =>
@@ -52,7 +53,6 @@ function suites(work, env) {
     ["JavaScript: unit, types", vitestOf("unit", "types")],
   ];
   if (!linux) return always;
-  const users = isRoot ? [env.SANDWIRE_TEST_USER, env.SANDWIRE_TEST_USER_SINGLE] : [];
   return [
     ...always,
     [`real server, as ${isRoot ? "root" : "this user"}: e2e, conformance`, vitestOf("e2e", "conformance")],
@@ -62,29 +62,29 @@ function suites(work, env) {
   ];
 }
 
-/** The environment of the test programs. */
-async function testEnvironment(work) {
-  const env = { TMPDIR: work };
-  if (!linux || !isRoot) return env;
-  await step("prepare the users of the rootless tests", async () => {
-    [env.SANDWIRE_TEST_USER, env.SANDWIRE_TEST_USER_SINGLE] = await ensureTestUsers();
+/** Who else runs the tests: only root can make users and become them. */
+async function rootlessUsers(work) {
+  if (!linux || !isRoot) return [];
+  return step("prepare the users of the rootless tests", async () => {
     await copyCheckout(work);
+    return ensureTestUsers();
   });
-  return env;
 }
 
 async function rustTests(env) {
   const cargo = (...args) => run("cargo", [...args, "--locked"], { env, live: true });
   // The isolation tests have no harness: they enter namespaces first of all, and as root they run once more as each of the
   // users. cargo-nextest, which starts one process per test, has no way to run such a program.
-  const isolation = ["-p", "sandwire-isolate"];
+  const others = linux
+    ? ["--workspace", "--exclude", "sandwire-isolate"]
+    : ["-p", "sandwire-protocol", "-p", "sandwire-client"];
   if (await works("cargo", ["nextest", "--version"])) {
-    await cargo("nextest", "run", "--no-fail-fast", "--workspace", "--exclude", "sandwire-isolate");
-    await cargo("test", "--doc", "--workspace");
+    await cargo("nextest", "run", "--no-fail-fast", ...others);
+    await cargo("test", "--doc", ...others);
   } else {
-    await cargo("test", "--no-fail-fast", "--workspace", "--exclude", "sandwire-isolate");
+    await cargo("test", "--no-fail-fast", ...others);
   }
-  if (linux) await cargo("test", "--no-fail-fast", ...isolation);
+  if (linux) await cargo("test", "--no-fail-fast", "-p", "sandwire-isolate");
 }
 
 const e2eAs = (user, work) =>

@@ -88,14 +88,18 @@ describe("bad input", () => {
 
   it("a parent that is a file, a device that never ends", async () => {
     await local.sandbox.write("/tmp/plain", "x");
-    expect(await rejection(local.sandbox.write("/tmp/plain/below", "x"))).toBeInstanceOf(sandwire.SandboxOperationError);
+    expect(await rejection(local.sandbox.write("/tmp/plain/below", "x"))).toBeInstanceOf(
+      sandwire.SandboxOperationError,
+    );
     expect(await rejection(local.sandbox.read("/dev/zero", 3))).toBeInstanceOf(sandwire.SandboxClientError);
     expect((await local.sandbox.run("echo alive")).stdout).toBe("alive\n");
   });
 
   it("an aborted transfer gives the reason, and the sandbox goes on", async () => {
     const controller = new AbortController();
-    const pending = rejection(local.sandbox.write("/tmp/aborted", randomBytes(20_000_000), { signal: controller.signal }));
+    const pending = rejection(
+      local.sandbox.write("/tmp/aborted", randomBytes(20_000_000), { signal: controller.signal }),
+    );
     controller.abort();
     expect(await pending).toBe(controller.signal.reason);
     expect((await local.sandbox.run("ls /tmp/aborted")).success).toBe(false);

@@ -65,7 +65,9 @@ describe("identity", () => {
     await using handle = await local.sandbox.run(`exec -a ${marker} sleep 60`, { wait: false });
     await until(() => hostProcess(marker) !== undefined);
     const status = readFileSync(`/proc/${hostProcess(marker)}/status`, "utf8");
-    const ids = [...status.matchAll(/^[UG]id:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)/gm)].flatMap((line) => line.slice(1).map(Number));
+    const ids = [...status.matchAll(/^[UG]id:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)/gm)].flatMap((line) =>
+      line.slice(1).map(Number),
+    );
     expect(ids).toHaveLength(8);
     if (rooted) expect(Math.min(...ids)).toBeGreaterThanOrEqual(65_536);
     else expect(ids).not.toContain(0);
@@ -88,7 +90,9 @@ describe("identity", () => {
 describe("processes", () => {
   it("of the host are invisible; ps shows the sandbox's own", async () => {
     expect(await output(`grep -lsa '[1]${random}' /proc/[0-9]*/cmdline; true`)).toBe("");
-    const pids = await python("import os, json\nprint(json.dumps([int(p) for p in os.listdir('/proc') if p.isdigit()]))");
+    const pids = await python(
+      "import os, json\nprint(json.dumps([int(p) for p in os.listdir('/proc') if p.isdigit()]))",
+    );
     expect(Math.max(...pids)).toBeLessThan(100_000);
     expect(pids).toContain(1);
     expect((await output("cat /proc/1/comm")).length).toBeGreaterThan(0);
@@ -110,7 +114,9 @@ describe("processes", () => {
     for (const path of ["/proc/1/mem", "/proc/1/root/etc/hostname", "/proc/1/environ", "/proc/1/fd/0", "/proc/1/exe"]) {
       expect([path, (await sh(`head -c 1 ${path}`)).success]).toEqual([path, false]);
     }
-    expect(await output("readlink /proc/1/fd/* /proc/1/cwd /proc/1/root /proc/1/map_files/*; ls /proc/1/cwd/; true")).toBe("");
+    expect(
+      await output("readlink /proc/1/fd/* /proc/1/cwd /proc/1/root /proc/1/map_files/*; ls /proc/1/cwd/; true"),
+    ).toBe("");
   });
 
   it("are gone from the host when they are killed", async () => {
@@ -134,15 +140,25 @@ describe("files", () => {
     expect((await sh(`cat ${hostFile}`)).success).toBe(false);
     expect((await sh(`ls ${import.meta.dirname}`)).success).toBe(false);
     expect(await output(`grep -rls ${marker} /tmp /var /run /dev/shm /opt/nowhere; true`)).toBe("");
-    expect(await output("ls -A /run /var/lib /var/log 2>/dev/null | grep -iE 'docker|containerd|systemd|dbus|cloud'; true")).toBe("");
+    expect(
+      await output("ls -A /run /var/lib /var/log 2>/dev/null | grep -iE 'docker|containerd|systemd|dbus|cloud'; true"),
+    ).toBe("");
   });
 
   it("with the host's secrets can't be read, by no path and no link", async () => {
     await sh("ln -sfn / /tmp/escape; ln -sfn /proc/1/root /tmp/escape2; ln -sfn ../../../../../../etc /tmp/escape3");
     const paths = [
-      "/etc/shadow", "/etc/gshadow", "/etc/shadow-", "/etc/sudoers", "/etc/ssh/ssh_host_ed25519_key",
-      "/tmp/escape/etc/shadow", "/tmp/escape2/etc/shadow", "/tmp/escape3/shadow", "/proc/self/root/etc/shadow",
-      "/proc/self/cwd/../../../../etc/shadow", "../../../../../../../etc/shadow",
+      "/etc/shadow",
+      "/etc/gshadow",
+      "/etc/shadow-",
+      "/etc/sudoers",
+      "/etc/ssh/ssh_host_ed25519_key",
+      "/tmp/escape/etc/shadow",
+      "/tmp/escape2/etc/shadow",
+      "/tmp/escape3/shadow",
+      "/proc/self/root/etc/shadow",
+      "/proc/self/cwd/../../../../etc/shadow",
+      "../../../../../../../etc/shadow",
     ];
     for (const path of paths) {
       const inside = await sh(`cat ${path}`);
@@ -152,7 +168,9 @@ describe("files", () => {
       );
       for (const text of [inside.stdout, downloaded]) expect([path, secretsIn(text)]).toEqual([path, []]);
     }
-    expect(Buffer.from(await local.sandbox.read("/proc/self/root/etc/passwd").catch(() => "")).toString()).not.toContain(marker);
+    expect(
+      Buffer.from(await local.sandbox.read("/proc/self/root/etc/passwd").catch(() => "")).toString(),
+    ).not.toContain(marker);
   });
 
   it("of the host can't be changed: what is written stays inside", async () => {
@@ -163,7 +181,9 @@ describe("files", () => {
       expect(existsSync(join(folder, `${marker}-up`))).toBe(false);
     }
     const passwd = readFileSync("/etc/passwd", "utf8");
-    await sh(`echo '${marker}:x:0:0::/:/bin/sh' >> /etc/passwd; rm -f /usr/bin/env; chmod 777 /usr/bin; chown 1:1 /bin/sh`);
+    await sh(
+      `echo '${marker}:x:0:0::/:/bin/sh' >> /etc/passwd; rm -f /usr/bin/env; chmod 777 /usr/bin; chown 1:1 /bin/sh`,
+    );
     expect(readFileSync("/etc/passwd", "utf8")).toBe(passwd);
     expect(existsSync("/usr/bin/env")).toBe(true);
     await using fresh = await local.client.sandbox();
@@ -173,13 +193,25 @@ describe("files", () => {
   it("of the machine are shut: modules, kernel memory, sysctls, sysrq, cgroups, firmware", async () => {
     const before = readFileSync("/proc/sys/kernel/core_pattern", "utf8");
     for (const path of [
-      "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches", "/proc/sys/kernel/modprobe",
-      "/sys/kernel/uevent_helper", "/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/memory/cgroup.procs", "/proc/sys/fs/binfmt_misc/register",
+      "/proc/sys/kernel/core_pattern",
+      "/proc/sysrq-trigger",
+      "/proc/sys/vm/drop_caches",
+      "/proc/sys/kernel/modprobe",
+      "/sys/kernel/uevent_helper",
+      "/sys/fs/cgroup/cgroup.procs",
+      "/sys/fs/cgroup/memory/cgroup.procs",
+      "/proc/sys/fs/binfmt_misc/register",
     ]) {
       expect([path, (await sh(`echo 1 > ${path}`)).success]).toEqual([path, false]);
     }
     expect(readFileSync("/proc/sys/kernel/core_pattern", "utf8")).toBe(before);
-    for (const path of ["/proc/kcore", "/dev/mem", "/dev/kmsg", "/proc/kpagecount", "/sys/kernel/debug/tracing/trace"]) {
+    for (const path of [
+      "/proc/kcore",
+      "/dev/mem",
+      "/dev/kmsg",
+      "/proc/kpagecount",
+      "/sys/kernel/debug/tracing/trace",
+    ]) {
       expect([path, (await sh(`head -c 1 ${path}`)).stdout]).toEqual([path, ""]);
     }
     expect(await output("find /lib/modules /usr/lib/modules -name '*.ko*' 2>/dev/null | head -1")).toBe("");
@@ -191,7 +223,9 @@ describe("files", () => {
 function secretsIn(text: string): string[] {
   const hashes = text.split("\n").filter((line) => /^[^:]+:\$\w+\$|PRIVATE KEY/.test(line));
   if (!rooted) return hashes;
-  const host = readFileSync("/etc/shadow", "utf8").split("\n").filter((line) => /^[^:]+:[^:]{3,}:/.test(line));
+  const host = readFileSync("/etc/shadow", "utf8")
+    .split("\n")
+    .filter((line) => /^[^:]+:[^:]{3,}:/.test(line));
   return [...hashes, ...host.filter((line) => text.includes(line))];
 }
 
@@ -258,9 +292,24 @@ print(json.dumps(answers))`);
 describe("privileges", () => {
   it("are few: no dangerous capability is held or can be got", async () => {
     const dangerous = {
-      DAC_READ_SEARCH: 2, NET_ADMIN: 12, SYS_MODULE: 16, SYS_RAWIO: 17, SYS_PTRACE: 19, SYS_PACCT: 20, SYS_ADMIN: 21,
-      SYS_BOOT: 22, SYS_NICE: 23, SYS_RESOURCE: 24, SYS_TIME: 25, MKNOD: 27, AUDIT_CONTROL: 30, MAC_ADMIN: 33, SYSLOG: 34,
-      PERFMON: 38, BPF: 39, CHECKPOINT_RESTORE: 40,
+      DAC_READ_SEARCH: 2,
+      NET_ADMIN: 12,
+      SYS_MODULE: 16,
+      SYS_RAWIO: 17,
+      SYS_PTRACE: 19,
+      SYS_PACCT: 20,
+      SYS_ADMIN: 21,
+      SYS_BOOT: 22,
+      SYS_NICE: 23,
+      SYS_RESOURCE: 24,
+      SYS_TIME: 25,
+      MKNOD: 27,
+      AUDIT_CONTROL: 30,
+      MAC_ADMIN: 33,
+      SYSLOG: 34,
+      PERFMON: 38,
+      BPF: 39,
+      CHECKPOINT_RESTORE: 40,
     };
     const status = await output("cat /proc/self/status");
     for (const set of ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]) {
@@ -297,7 +346,9 @@ describe("privileges", () => {
     expect((await sh("mknod /tmp/disk b 8 0 && head -c 1 /tmp/disk")).success).toBe(false);
     expect((await sh("mount -t tmpfs none /mnt || mount --bind /usr /mnt || umount -l /proc")).success).toBe(false);
     expect((await sh("unshare -Ur true || unshare -m true || nsenter -t 1 -a true")).success).toBe(false);
-    expect((await sh("for i in 1 2 3; do head -c 10 /dev/urandom >/dev/null || exit 1; done; echo x >/dev/null")).success).toBe(true);
+    expect(
+      (await sh("for i in 1 2 3; do head -c 10 /dev/urandom >/dev/null || exit 1; done; echo x >/dev/null")).success,
+    ).toBe(true);
   });
 });
 

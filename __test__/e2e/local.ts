@@ -2,9 +2,9 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach } from "vitest";
 
-import { LocalServer, type LocalServerOptions, type Sandbox, type SandboxClient } from "../../index.mjs";
+import { LocalServer, type Sandbox, type SandboxClient } from "../../index.mjs";
 
 export interface Local {
   readonly server: LocalServer;
@@ -13,15 +13,16 @@ export interface Local {
   readonly sandbox: Sandbox;
 }
 
-/** Starts a server before the tests of this file and ends it after them. */
-export function useLocalServer(options?: LocalServerOptions): Local {
+/** Starts a server before the tests of this file and ends it after them; with `"each"`, one for each test. */
+export function useLocalServer(per: "file" | "each" = "file"): Local {
   const local = {} as { server: LocalServer; client: SandboxClient; sandbox: Sandbox };
-  beforeAll(async () => {
-    local.server = await LocalServer.start(options);
+  const [before, after] = per === "file" ? [beforeAll, afterAll] : [beforeEach, afterEach];
+  before(async () => {
+    local.server = await LocalServer.start();
     local.client = local.server.client();
     local.sandbox = await local.client.createSandbox();
   });
-  afterAll(async () => {
+  after(async () => {
     local.client?.close();
     await local.server?.close();
   });

@@ -6,7 +6,8 @@ import * as sandwire from "../../index.mjs";
 import { rejection, until, useLocalServer } from "./local.js";
 
 const local = useLocalServer();
-const run: sandwire.Sandbox["run"] = ((command: string, options?: object) => local.sandbox.run(command, options)) as never;
+const run: sandwire.Sandbox["run"] = ((command: string, options?: object) =>
+  local.sandbox.run(command, options)) as never;
 
 /** Whether a command line with this word in it runs in the sandbox. The pattern does not match itself. */
 const runs = async (word: string) =>
@@ -15,7 +16,13 @@ const runs = async (word: string) =>
 describe("the result", () => {
   it("has output, exit code and sizes", async () => {
     expect(await run("echo out; echo err >&2; exit 7")).toMatchObject({
-      stdout: "out\n", stderr: "err\n", exit_code: 7, success: false, outcome: "exited", stdout_bytes: 4, stderr_bytes: 4,
+      stdout: "out\n",
+      stderr: "err\n",
+      exit_code: 7,
+      success: false,
+      outcome: "exited",
+      stdout_bytes: 4,
+      stderr_bytes: 4,
     });
     expect(await run("true")).toMatchObject({ exit_code: 0, success: true, stdout: "", gaps: [] });
   });

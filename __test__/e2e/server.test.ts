@@ -1,7 +1,18 @@
 // The local server as a process: how it starts, ends and fails. It never outlives the program that started it.
 
 import { spawn } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -223,13 +234,20 @@ describe("what can go wrong", () => {
 
   it("isolation is missing: refused with the reason and the remedy", async () => {
     const event = {
-      event: "error", code: "ISOLATION_UNAVAILABLE", message: "user namespaces are switched off",
+      event: "error",
+      code: "ISOLATION_UNAVAILABLE",
+      message: "user namespaces are switched off",
       remedy: "sysctl -w user.max_user_namespaces=10000",
     };
     pretend(`echo '${JSON.stringify(event)}'; exit 1`);
     const error = await rejection(LocalServer.start());
     expect(error).toBeInstanceOf(sandwire.IsolationError);
-    expect(error).toMatchObject({ code: "ISOLATION_UNAVAILABLE", reason: event.message, remedy: event.remedy, phase: "start" });
+    expect(error).toMatchObject({
+      code: "ISOLATION_UNAVAILABLE",
+      reason: event.message,
+      remedy: event.remedy,
+      phase: "start",
+    });
     expect(error.message).toContain(event.message);
     expect(error.message).toContain(event.remedy);
   });

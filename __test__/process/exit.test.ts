@@ -14,13 +14,22 @@ describe("the program ends by itself", () => {
     ["with a handle that nobody reads", `await sandbox.run("sleep 600", { wait: false });`],
     ["with a handle that nobody reads and that has output", `await sandbox.run("yes", { wait: false });`],
     ["after a break", `for await (const _ of await sandbox.run("echo a; sleep 600", { wait: false })) break;`],
-    ["after a break in the middle of much output", `for await (const _ of await sandbox.run("yes", { wait: false })) break;`],
-    ["with a signal that still could abort", `
+    [
+      "after a break in the middle of much output",
+      `for await (const _ of await sandbox.run("yes", { wait: false })) break;`,
+    ],
+    [
+      "with a signal that still could abort",
+      `
       const { signal } = globalThis.controller = new AbortController();
-      await sandbox.run("sleep 600", { wait: false, signal });`],
-    ["after an abort", `
+      await sandbox.run("sleep 600", { wait: false, signal });`,
+    ],
+    [
+      "after an abort",
+      `
       const error = await sandbox.run("sleep 600", { signal: AbortSignal.timeout(100) }).catch((reason) => reason);
-      if (error.name !== "TimeoutError") throw error;`],
+      if (error.name !== "TimeoutError") throw error;`,
+    ],
     ["after a closed client", `client.close();`],
     ["with a local server that it did not close", `await sandwire.LocalServer.start();`],
     ["after an error", `await sandbox.read("/none").catch(() => {});`],

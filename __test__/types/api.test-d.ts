@@ -73,8 +73,17 @@ describe("run", () => {
 
   test("takes every option of the seed", () => {
     const options: RunOptions = {
-      timeout: 1, env: { A: "b" }, cwd: "/", shell: "/bin/sh", wait: true, onStdout: (data: string) => void data,
-      onStderr: (data: string) => void data, idleTimeout: -1, killOnDisconnect: true, ttlSeconds: -1, pty: true,
+      timeout: 1,
+      env: { A: "b" },
+      cwd: "/",
+      shell: "/bin/sh",
+      wait: true,
+      onStdout: (data: string) => void data,
+      onStderr: (data: string) => void data,
+      idleTimeout: -1,
+      killOnDisconnect: true,
+      ttlSeconds: -1,
+      pty: true,
     };
     expectTypeOf(options).toExtend<RunOptions>();
   });
@@ -147,8 +156,16 @@ describe("the client", () => {
 
   test("options of the seed", () => {
     const options: CreateSandboxOptions = {
-      snapshotName: "s", name: "n", timeout: 1, waitForReady: false, idleTtlSeconds: 60, deleteAfterStopSeconds: 0, vCpus: 1,
-      memBytes: 1, fsCapacityBytes: 1, proxyConfig: { access_control: { allow_list: ["github.com"] } },
+      snapshotName: "s",
+      name: "n",
+      timeout: 1,
+      waitForReady: false,
+      idleTtlSeconds: 60,
+      deleteAfterStopSeconds: 0,
+      vCpus: 1,
+      memBytes: 1,
+      fsCapacityBytes: 1,
+      proxyConfig: { access_control: { allow_list: ["github.com"] } },
     };
     expectTypeOf(options.proxyConfig?.rules).toEqualTypeOf<unknown[] | undefined>();
   });

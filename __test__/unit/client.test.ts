@@ -26,13 +26,29 @@ describe("createSandbox", () => {
     server.routes["POST /boxes"] = () => ({ status: 201, json: READY });
     const proxyConfig = { access_control: { allow_list: ["*.example.com"] } };
     await server.client().createSandbox({
-      name: "box", snapshotName: "snap", timeout: 45, waitForReady: true, idleTtlSeconds: 600, deleteAfterStopSeconds: 0,
-      vCpus: 2, memBytes: 1024, fsCapacityBytes: 2048, proxyConfig,
+      name: "box",
+      snapshotName: "snap",
+      timeout: 45,
+      waitForReady: true,
+      idleTtlSeconds: 600,
+      deleteAfterStopSeconds: 0,
+      vCpus: 2,
+      memBytes: 1024,
+      fsCapacityBytes: 2048,
+      proxyConfig,
     });
     const [request] = server.requests;
     expect(JSON.parse(String(request?.body))).toEqual({
-      wait_for_ready: true, timeout: 45, name: "box", snapshot_name: "snap", idle_ttl_seconds: 600,
-      delete_after_stop_seconds: 0, vcpus: 2, mem_bytes: 1024, fs_capacity_bytes: 2048, proxy_config: proxyConfig,
+      wait_for_ready: true,
+      timeout: 45,
+      name: "box",
+      snapshot_name: "snap",
+      idle_ttl_seconds: 600,
+      delete_after_stop_seconds: 0,
+      vcpus: 2,
+      mem_bytes: 1024,
+      fs_capacity_bytes: 2048,
+      proxy_config: proxyConfig,
     });
     expect(request?.headers["x-api-key"]).toBe("the-key");
   });
@@ -56,7 +72,14 @@ describe("createSandbox", () => {
     });
     const sandbox = await server.client().createSandbox();
     expect(sandbox).toBeInstanceOf(sandwire.Sandbox);
-    expect(sandbox).toMatchObject({ id: "i", name: "box", status: "ready", vcpus: 2, vCpus: 2, isolation: { mode: "root" } });
+    expect(sandbox).toMatchObject({
+      id: "i",
+      name: "box",
+      status: "ready",
+      vcpus: 2,
+      vCpus: 2,
+      isolation: { mode: "root" },
+    });
     expect(sandbox.stopped_at).toBeUndefined();
     expect(sandbox.run).toBeTypeOf("function");
     expect(JSON.parse(JSON.stringify(sandbox))).toMatchObject({ name: "box", dataplane_url: READY.dataplane_url });
@@ -65,11 +88,26 @@ describe("createSandbox", () => {
 
   it.each([
     [408, standard("Timeout", "last status: provisioning"), "ResourceTimeoutError", { resourceType: "sandbox" }],
-    [422, { detail: [{ loc: ["body", "vcpus"], msg: "too many", type: "value_error" }] }, "ValidationError", { field: "vcpus" }],
-    [422, standard("ImagePull", "no such image"), "ResourceCreationError", { resourceType: "sandbox", errorType: "ImagePull" }],
+    [
+      422,
+      { detail: [{ loc: ["body", "vcpus"], msg: "too many", type: "value_error" }] },
+      "ValidationError",
+      { field: "vcpus" },
+    ],
+    [
+      422,
+      standard("ImagePull", "no such image"),
+      "ResourceCreationError",
+      { resourceType: "sandbox", errorType: "ImagePull" },
+    ],
     [429, standard("Quota", "sandbox count limit"), "QuotaExceededError", { quotaType: "sandbox_count" }],
     [503, standard("Unschedulable", "full"), "ResourceCreationError", { errorType: "Unschedulable" }],
-    [401, standard("Unauthorized", "no key"), "SandboxAuthenticationError", { code: "AUTHENTICATION_FAILED", retryable: false }],
+    [
+      401,
+      standard("Unauthorized", "no key"),
+      "SandboxAuthenticationError",
+      { code: "AUTHENTICATION_FAILED", retryable: false },
+    ],
     [403, standard("Unauthorized", "wrong key"), "SandboxAuthenticationError", {}],
     [500, standard("InternalError", "oops"), "SandboxAPIError", {}],
     [409, standard("Conflict", "taken"), "SandboxClientError", {}],
@@ -86,7 +124,9 @@ describe("createSandbox", () => {
 describe("the other calls", () => {
   it("get, list, status, delete", async () => {
     server.routes["GET /boxes/a%2Fb"] = () => ({ json: { ...READY, name: "a/b" } });
-    server.routes["GET /boxes"] = () => ({ json: { sandboxes: [READY, { name: "two" }], items: [READY, { name: "two" }] } });
+    server.routes["GET /boxes"] = () => ({
+      json: { sandboxes: [READY, { name: "two" }], items: [READY, { name: "two" }] },
+    });
     server.routes["GET /boxes/box/status"] = () => ({ json: { status: "failed", status_message: "no room" } });
     server.routes["DELETE /boxes/box"] = () => ({ status: 204, body: "" });
     const client = server.client();
@@ -164,12 +204,16 @@ describe("connection", () => {
     server.routes["GET /boxes"] = () => undefined;
     const error = await rejection(server.client({ timeoutMs: 100 }).listSandboxes());
     expect(error).toBeInstanceOf(sandwire.SandboxConnectionError);
-    await expect(server.client().listSandboxes({ timeoutMs: 100 })).rejects.toBeInstanceOf(sandwire.SandboxConnectionError);
+    await expect(server.client().listSandboxes({ timeoutMs: 100 })).rejects.toBeInstanceOf(
+      sandwire.SandboxConnectionError,
+    );
   });
 
   it("a refusal for now is retried as often as maxRetries says", async () => {
     server.routes["GET /boxes"] = () => ({ status: 429, json: {}, headers: { "retry-after": "0" } });
-    expect(await rejection(server.client({ maxRetries: 1 }).listSandboxes())).toBeInstanceOf(sandwire.QuotaExceededError);
+    expect(await rejection(server.client({ maxRetries: 1 }).listSandboxes())).toBeInstanceOf(
+      sandwire.QuotaExceededError,
+    );
     expect(server.requests).toHaveLength(2);
   });
 });
@@ -194,7 +238,8 @@ describe("headers", () => {
 
 describe("the environment", () => {
   it("gives endpoint and key where the configuration does not", async () => {
-    for (const name of ["LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT", "LANGSMITH_API_KEY", "LANGCHAIN_API_KEY"]) vi.stubEnv(name, "");
+    for (const name of ["LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT", "LANGSMITH_API_KEY", "LANGCHAIN_API_KEY"])
+      vi.stubEnv(name, "");
     expect(new sandwire.SandboxClient().apiEndpoint).toBe("https://api.smith.langchain.com/v2/sandboxes");
     vi.stubEnv("LANGCHAIN_ENDPOINT", "https://other.example/");
     expect(new sandwire.SandboxClient().apiEndpoint).toBe("https://other.example/v2/sandboxes");
@@ -269,7 +314,9 @@ describe("secrets", () => {
     const errors = await Promise.all([
       rejection(client.getSandbox("x")),
       rejection(sandbox.run("true")),
-      rejection(new sandwire.SandboxClient({ apiEndpoint: "http://127.0.0.1:1", maxRetries: 0, ...config }).listSandboxes()),
+      rejection(
+        new sandwire.SandboxClient({ apiEndpoint: "http://127.0.0.1:1", maxRetries: 0, ...config }).listSandboxes(),
+      ),
     ]);
     for (const value of [client, sandbox, ...errors]) {
       const forms = [String(value), JSON.stringify(value), inspect(value, { depth: 9, showHidden: true }), value.stack];

@@ -9,7 +9,8 @@ import * as sandwire from "../../index.mjs";
 import * as official from "langsmith/sandbox";
 
 const require = createRequire(import.meta.url);
-const { classes, fromNative } = require("../../lib/errors.js");
+const { classes } = require("../../lib/errors.js");
+const { fromNative } = require("../../lib/failure.js");
 
 /** `[code, class]` of every failure, as the Rust side has them. */
 function rustTable(): Array<[string, string, boolean]> {
@@ -86,7 +87,9 @@ describe("string form", () => {
   it("appends what the class adds, and leaves the message alone", () => {
     const operation = new sandwire.SandboxOperationError("no", { operation: "read", errorType: "ReadError" });
     expect([String(operation), operation.message]).toEqual(["SandboxOperationError: no [ReadError]", "no"]);
-    expect(String(new sandwire.CommandTimeoutError("late", { timeout: 3 }))).toBe("CommandTimeoutError: late [CommandTimeout]");
+    expect(String(new sandwire.CommandTimeoutError("late", { timeout: 3 }))).toBe(
+      "CommandTimeoutError: late [CommandTimeout]",
+    );
     expect(String(new sandwire.ResourceTimeoutError("late", { lastStatus: "provisioning" }))).toBe(
       "ResourceTimeoutError: late (last_status: provisioning)",
     );

@@ -28,8 +28,16 @@ describe("run and wait", () => {
     const result = await (await server.sandbox()).run("make");
     expect(result).toBeInstanceOf(sandwire.ExecutionResult);
     expect(result).toMatchObject({
-      stdout: "ab", stderr: "x", exit_code: 3, success: false, outcome: "exited", stdout_bytes: 2, stderr_bytes: 1,
-      stdout_truncated: false, stderr_truncated: false, gaps: [],
+      stdout: "ab",
+      stderr: "x",
+      exit_code: 3,
+      success: false,
+      outcome: "exited",
+      stdout_bytes: 2,
+      stderr_bytes: 1,
+      stdout_truncated: false,
+      stderr_truncated: false,
+      gaps: [],
     });
     expect(result.duration_ms).toBeGreaterThanOrEqual(0);
   });
@@ -38,19 +46,39 @@ describe("run and wait", () => {
     server.play([exit()]);
     const sandbox = await server.sandbox();
     await sandbox.run("ls", {
-      timeout: 5, env: { A: "1" }, cwd: "/x", shell: "/bin/sh", idleTimeout: -1, killOnDisconnect: true, ttlSeconds: 60,
-      pty: true, commandId: "mine", headers: { "X-Call": "1" },
+      timeout: 5,
+      env: { A: "1" },
+      cwd: "/x",
+      shell: "/bin/sh",
+      idleTimeout: -1,
+      killOnDisconnect: true,
+      ttlSeconds: 60,
+      pty: true,
+      commandId: "mine",
+      headers: { "X-Call": "1" },
     });
     expect(server.frames[0]).toMatchObject({
-      type: "execute", command: "ls", timeout_seconds: 5, env: { A: "1" }, cwd: "/x", shell: "/bin/sh",
-      idle_timeout_seconds: -1, kill_on_disconnect: true, ttl_seconds: 60, pty: true, command_id: "mine",
+      type: "execute",
+      command: "ls",
+      timeout_seconds: 5,
+      env: { A: "1" },
+      cwd: "/x",
+      shell: "/bin/sh",
+      idle_timeout_seconds: -1,
+      kill_on_disconnect: true,
+      ttl_seconds: 60,
+      pty: true,
+      command_id: "mine",
     });
     expect(server.frames[0]).not.toHaveProperty("close_stdin");
     expect(server.upgrades[0]?.headers).toMatchObject({ "x-api-key": "the-key", "x-call": "1" });
     server.frames.length = 0;
     await sandbox.run("ls", { runConfig: { user: "1000", work_dir: "/y", env_vars: { B: "2" } } });
     expect(server.frames[0]).toMatchObject({
-      type: "execute", command: "ls", timeout_seconds: 60, close_stdin: true,
+      type: "execute",
+      command: "ls",
+      timeout_seconds: 60,
+      close_stdin: true,
       run_config: { user: "1000", work_dir: "/y", env_vars: { B: "2" } },
     });
     expect(server.frames[0].command_id).toMatch(/^[\w-]{16,}$/);
@@ -117,7 +145,11 @@ describe("run and wait", () => {
       }
     })();
     expect(error).toBeInstanceOf(sandwire.SandboxOperationError);
-    expect(error).toMatchObject({ message: "The command exited with code 2: last words", exit_code: 2, operation: "command" });
+    expect(error).toMatchObject({
+      message: "The command exited with code 2: last words",
+      exit_code: 2,
+      operation: "command",
+    });
     expect(error.stderr).toContain("first");
     expect(error.stack).toContain("exec.test.ts");
     server.play([exit(0)]);
@@ -138,7 +170,11 @@ describe("faults", () => {
     expect(error).toMatchObject({ name, message: expect.stringContaining("it says"), stdout: "par", ...attributes });
     expect(error.stack).toContain("exec.test.ts");
     const handle = await sandbox.run("x", { timeout: 4, wait: false });
-    const looped = await rejection((async () => { for await (const _ of handle); })());
+    const looped = await rejection(
+      (async () => {
+        for await (const _ of handle);
+      })(),
+    );
     expect(looped).toMatchObject({ name, ...attributes });
     expect(await rejection(handle.result)).toMatchObject({ name, stdout: "par" });
   });
@@ -159,7 +195,8 @@ describe("faults", () => {
   });
 
   it("an error frame before `started` says what the server says", async () => {
-    server.exec = (socket) => socket.send(JSON.stringify({ type: "error", error_type: "CommandError", error: "no shell" }));
+    server.exec = (socket) =>
+      socket.send(JSON.stringify({ type: "error", error_type: "CommandError", error: "no shell" }));
     expect((await rejection((await server.sandbox()).run("x"))).message).toContain("no shell");
   });
 
@@ -218,7 +255,8 @@ describe("a handle", () => {
 
   it("break, then input, then another loop: nothing is lost", async () => {
     server.play([out("name? ")], (frame, socket) => {
-      if (frame.type === "input") for (const reply of [out(`hello ${frame.data}`, 6), exit()]) socket.send(JSON.stringify(reply));
+      if (frame.type === "input")
+        for (const reply of [out(`hello ${frame.data}`, 6), exit()]) socket.send(JSON.stringify(reply));
     });
     const handle = await (await server.sandbox()).run("x", { wait: false });
     let text = "";
@@ -269,7 +307,11 @@ describe("a handle", () => {
   it("reconnect to an unknown command says so", async () => {
     server.exec = (socket) => socket.send(JSON.stringify({ type: "error", error_type: "CommandNotFound", error: "?" }));
     const error = await rejection((await server.sandbox()).reconnect("cmd-1"));
-    expect(error).toMatchObject({ name: "SandboxOperationError", errorType: "CommandNotFound", operation: "reconnect" });
+    expect(error).toMatchObject({
+      name: "SandboxOperationError",
+      errorType: "CommandNotFound",
+      operation: "reconnect",
+    });
     expect(error.message).toContain("cmd-1");
   });
 });
@@ -278,7 +320,9 @@ describe("callbacks", () => {
   it("get the text of their stream; the result is complete", async () => {
     server.play([out("a"), err("b"), out("c", 1), exit()]);
     const seen: string[] = [];
-    const result = await (await server.sandbox()).run("x", {
+    const result = await (
+      await server.sandbox()
+    ).run("x", {
       onStdout: (text) => void seen.push(`out ${text}`),
       onStderr: (text) => void seen.push(`err ${text}`),
     });
@@ -357,8 +401,18 @@ describe("files", () => {
 
   it.each([
     [404, { detail: { error: "FileNotFound", message: "gone" } }, "ResourceNotFoundError", { resourceType: "file" }],
-    [500, { detail: { error: "ReadError", message: "broken" } }, "SandboxOperationError", { operation: "read", errorType: "ReadError" }],
-    [403, { detail: { error: "PermissionDenied", message: "no" } }, "SandboxOperationError", { errorType: "PermissionDenied" }],
+    [
+      500,
+      { detail: { error: "ReadError", message: "broken" } },
+      "SandboxOperationError",
+      { operation: "read", errorType: "ReadError" },
+    ],
+    [
+      403,
+      { detail: { error: "PermissionDenied", message: "no" } },
+      "SandboxOperationError",
+      { errorType: "PermissionDenied" },
+    ],
     [400, { detail: { error: "NotReady", message: "wait" } }, "SandboxNotReadyError", {}],
     [503, { detail: { error: "ServiceUnavailable", message: "wait" } }, "SandboxNotReadyError", {}],
   ])("read: %i becomes its class", async (status, json, name, attributes) => {

@@ -9,8 +9,17 @@ const require = createRequire(import.meta.url);
 const { CommandHandle: Handle } = require("../../lib/command.js");
 
 const RESULT = {
-  exitCode: 0, outcome: "exited", signal: null, durationMs: 5, stdout: "all", stderr: "", stdoutBytes: 3, stderrBytes: 0,
-  stdoutTruncated: false, stderrTruncated: false, gaps: "[]",
+  exitCode: 0,
+  outcome: "exited",
+  signal: null,
+  durationMs: 5,
+  stdout: "all",
+  stderr: "",
+  stdoutBytes: 3,
+  stderrBytes: 0,
+  stdoutTruncated: false,
+  stderrTruncated: false,
+  gaps: "[]",
 };
 
 /** Stands for the native command: batches are given by hand. */
@@ -70,7 +79,15 @@ class Played {
   }
 }
 
-const PLAN = { signal: null, onStdout: null, onStderr: null, callbacks: false, raw: false, reject: true, killOnBreak: false };
+const PLAN = {
+  signal: null,
+  onStdout: null,
+  onStderr: null,
+  callbacks: false,
+  raw: false,
+  reject: true,
+  killOnBreak: false,
+};
 
 function handleOf(native: Played, plan: object = {}): CommandHandle {
   return new Handle(native, { ...PLAN, ...plan });
@@ -202,14 +219,25 @@ describe("result", () => {
     process.off("unhandledRejection", unhandled);
     expect(unhandled).not.toHaveBeenCalled();
     const error: any = await handle.result.catch((reason: unknown) => reason);
-    expect(error).toMatchObject({ name: "CommandTimeoutError", timeout: 2, outcome: "timed_out", stdout: "par", exit_code: null });
+    expect(error).toMatchObject({
+      name: "CommandTimeoutError",
+      timeout: 2,
+      outcome: "timed_out",
+      stdout: "par",
+      exit_code: null,
+    });
     expect(error.stack).toContain("handle.test.ts");
     expect(Object.keys(error)).not.toContain("stdout");
   });
 
   it("is a result with reject: false, where the command had started", async () => {
     const native = new Played();
-    native.outcome = failure("CONNECTION_FAILED", "cut", {}, { ...RESULT, outcome: "lost", stdout: "par", exitCode: null });
+    native.outcome = failure(
+      "CONNECTION_FAILED",
+      "cut",
+      {},
+      { ...RESULT, outcome: "lost", stdout: "par", exitCode: null },
+    );
     const result = await handleOf(native, { reject: false }).result;
     expect(result).toMatchObject({ outcome: "lost", stdout: "par", stdout_bytes: 3, exit_code: null, success: false });
     expect(() => result.orThrow()).toThrow("The command was lost");
@@ -299,7 +327,11 @@ describe("control", () => {
     expect(await handle.closeInput()).toBe(true);
     handle.close();
     handle.close();
-    expect(await Promise.all([handle.kill(), handle.sendInput("x"), handle.closeInput()])).toEqual([false, false, false]);
+    expect(await Promise.all([handle.kill(), handle.sendInput("x"), handle.closeInput()])).toEqual([
+      false,
+      false,
+      false,
+    ]);
     expect(native.calls).toEqual(["input hä", "input i", "closeInput", "detach"]);
     expect(() => handle.sendInput(5 as never)).toThrow(/`data` must be a string or a Uint8Array, but is a number/);
   });

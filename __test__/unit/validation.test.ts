@@ -2,7 +2,13 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
-import { LocalServer, type Sandbox, type SandboxClient, SandboxClient as Client, ValidationError } from "../../index.mjs";
+import {
+  LocalServer,
+  type Sandbox,
+  type SandboxClient,
+  SandboxClient as Client,
+  ValidationError,
+} from "../../index.mjs";
 import { rejection, Scripted } from "./scripted.js";
 
 let server: Scripted;

@@ -49,7 +49,7 @@ pub struct CommandSpec {
     /// Environment on top of the sandbox's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<BTreeMap<String, String>>,
-    /// Working directory.
+    /// Working directory; a relative one starts at `/home/user`, which is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Alternative to `env` and `cwd`.
@@ -229,7 +229,7 @@ pub struct ExecuteRequest {
     /// Environment on top of the sandbox's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<BTreeMap<String, String>>,
-    /// Working directory.
+    /// Working directory; a relative one starts at `/home/user`, which is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Alternative to `env` and `cwd`.
