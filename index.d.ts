@@ -220,7 +220,7 @@ export interface RunOptions<Data extends OutputData = string> extends ReceiveOpt
   timeout?: number;
   /** Environment on top of the sandbox's. */
   env?: Record<string, string>;
-  /** Working directory. */
+  /** Working directory. Default `/home/user` on the local server, where relative file paths start too. */
   cwd?: string;
   /** Shell that runs the command with `-c`. Default `/bin/bash`. */
   shell?: string;

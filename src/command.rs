@@ -53,6 +53,13 @@ impl NativeCommand {
         position(self.inner.position(StreamKind::Stderr))
     }
 
+    /// Whether `nextBatch` would resolve at once.
+    #[napi(getter)]
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.inner.is_ready()
+    }
+
     /// `[kind, data, offset, kind, ...]` as soon as there is a chunk; `null` at the end; the stream's error once.
     #[napi(ts_return_type = "Promise<Array<any> | null>")]
     pub fn next_batch<'env>(&self, env: &'env Env) -> Result<Promised<'env, Option<FlatBatch>>> {

@@ -91,7 +91,7 @@ describe("the command", () => {
 
   it("under a terminal is refused with the reason, and not run without one", async () => {
     const error = await rejection(run("touch /tmp/ran-without-terminal", { pty: true }));
-    expect(error).toBeInstanceOf(sandwire.SandboxClientError);
+    expect(error).toBeInstanceOf(sandwire.UnsupportedError);
     expect(error.message).toContain("pseudo-terminal");
     expect((await run("test -e /tmp/ran-without-terminal")).success).toBe(false);
   });

@@ -122,6 +122,12 @@ pub(crate) struct Base {
     lowers: PathBuf,
 }
 
+impl Drop for Base {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
 impl Base {
     /// Writes the skeleton under `dir` and opens the host's userland.
     pub(crate) fn prepare(dir: &Path, ids: Ids, user_namespace: Option<&OwnedFd>) -> Result<Self, Error> {

@@ -143,8 +143,8 @@ fn watch_for_the_end(stopping: &CancellationToken, ephemeral: bool) -> Result<()
         // the process.
         std::thread::spawn(move || {
             let _end_or_error = io::copy(&mut io::stdin().lock(), &mut io::sink());
-            tracing::info!("stdin ended");
             orphaned.cancel();
+            tracing::info!("stdin ended");
         });
     }
     Ok(())
@@ -167,7 +167,10 @@ async fn obey(mut terminate: Signal, mut interrupt: Signal, stopping: Cancellati
 
 fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Whoever read the log may be gone, as when the parent of an ephemeral server died: then the log is lost and
+    // nothing else. Reporting that on the same stderr would be a panic.
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => subscriber.json().init(),

@@ -83,6 +83,7 @@ fn generic(refusal: &Refusal) -> Error {
         422 => refusal.validation(),
         429 => refusal.quota(None),
         500 => refusal.error(ErrorCode::Api),
+        501 if refusal.is(ErrorType::NotSupported) => refusal.error(ErrorCode::Unsupported),
         502 if refusal.is(ErrorType::ConnectionError) => refusal.error(ErrorCode::Connection),
         _ => refusal.error(ErrorCode::Client),
     }
@@ -147,6 +148,7 @@ pub(crate) fn data_plane(refusal: &Refusal, resource: Resource<'_>) -> Error {
             .with(|details| details.error_type = Some(ErrorType::PermissionDenied.as_str().to_owned())),
         Some(ErrorType::ConnectionError) if status == 502 => refusal.error(ErrorCode::Connection),
         Some(ErrorType::NotReady) if status == 400 => refusal.error(ErrorCode::NotReady),
+        Some(ErrorType::NotSupported) => refusal.error(ErrorCode::Unsupported),
         Some(ErrorType::ServiceUnavailable) if status == 503 => refusal.error(ErrorCode::NotReady),
         Some(ErrorType::FileNotFound) => missing(refusal.message()),
         _ if status == 404 => missing(refusal.message()),
@@ -191,6 +193,7 @@ pub(crate) fn error_frame(
         (Some(ErrorType::SessionExpired), Some(id)) => {
             (ErrorCode::Operation, format!("Session expired: {id}"), "reconnect")
         }
+        (Some(ErrorType::NotSupported), _) => (ErrorCode::Unsupported, text.to_owned(), "command"),
         _ => (ErrorCode::Operation, text.to_owned(), "command"),
     };
     Error::new(code, message).with(|details| {

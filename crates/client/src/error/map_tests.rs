@@ -139,6 +139,22 @@ fn error_frames() {
 }
 
 #[test]
+fn what_a_server_lacks_is_unsupported_wherever_it_says_so() {
+    let refused = typed(501, "NotSupported");
+    let resource = Resource { sandbox: "s", path: None };
+    let errors = [
+        control(&refused, Some("s")),
+        creation(&refused),
+        data_plane(&refused, resource),
+        error_frame("NotSupported", "no", None, None),
+    ];
+    for error in errors {
+        assert_eq!(error.code(), C::Unsupported, "{error}");
+    }
+    assert_eq!(control(&refusal(501, ""), None).code(), C::Client, "a gateway's own word is not the server's");
+}
+
+#[test]
 fn a_body_without_text_names_the_status() {
     assert_eq!(control(&refusal(503, "<html>"), Some("a")).to_string(), "HTTP 503: Service Unavailable");
 }

@@ -201,6 +201,12 @@ impl Command {
         self.output.next_batch().await
     }
 
+    /// Whether [`Command::next_batch`] would return at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.output.is_ready()
+    }
+
     /// Nobody takes batches until the next call of [`Command::next_batch`].
     pub fn pause(&self) {
         self.output.pause();

@@ -183,6 +183,12 @@ impl Output {
         }
     }
 
+    /// Whether [`Output::next_batch`] would return at once.
+    pub(crate) fn is_ready(&self) -> bool {
+        let state = self.lock();
+        !state.entries.is_empty() || state.end.is_some()
+    }
+
     fn try_batch(&self) -> Option<Result<Option<Batch>, Error>> {
         let mut state = self.lock();
         state.iterating = true;

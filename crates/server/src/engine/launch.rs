@@ -56,7 +56,8 @@ fn environment(uid: u32, own: Option<&BTreeMap<String, String>>) -> Result<Vec<(
     let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
     set("PATH", PATH);
     set("HOME", home(uid));
-    set("LANG", "C.UTF-8");
+    // Rather than LANG: with that, every shell opens two dozen files of other categories as it starts.
+    set("LC_CTYPE", "C.UTF-8");
     set("SHELL", "/bin/bash");
     if uid == 0 {
         set("USER", "root");
@@ -115,7 +116,7 @@ mod tests {
         let spawn = launch(&CommandSpec::new("ls"), 7, IdMapping::Range).unwrap();
         assert_eq!((spawn.id, spawn.uid, spawn.gid, spawn.cwd.as_str()), (7, 0, 0, "/home/user"));
         assert_eq!(spawn.argv, ["/bin/bash", "-c", "ls"]);
-        assert_eq!((get(&spawn, "HOME"), get(&spawn, "LANG")), (Some("/root"), Some("C.UTF-8")));
+        assert_eq!((get(&spawn, "HOME"), get(&spawn, "LC_CTYPE")), (Some("/root"), Some("C.UTF-8")));
         assert_eq!(get(&spawn, "TERM"), None);
     }
 
