@@ -4,6 +4,7 @@
 //! by writing it where the parent reads it.
 
 use std::ffi::{CString, c_char, c_void};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -90,7 +91,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 }
 
 fn vfork(plan: &mut Plan) -> Result<libc::pid_t, Failure> {
-    let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
+    let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_BYTES / size_of::<u128>()];
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is aligned, grows down from its end, and outlives the child's use of it, because
     // CLONE_VFORK suspends this thread until the child executes or exits; so does `plan`.

@@ -151,7 +151,11 @@ fn what_a_server_lacks_is_unsupported_wherever_it_says_so() {
     for error in errors {
         assert_eq!(error.code(), C::Unsupported, "{error}");
     }
-    assert_eq!(control(&refusal(501, ""), None).code(), C::Client, "a gateway's own word is not the server's");
+    assert_eq!(
+        control(&refusal(501, ""), None).code(),
+        C::Client,
+        "a gateway's own word is not the server's"
+    );
 }
 
 #[test]
