@@ -60,6 +60,18 @@ pub(crate) fn discard(req: u64, temp: &str) -> Event {
     done(req, format!("remove {temp}"), fs::remove_file(temp))
 }
 
+/// What to answer when the descriptor of `event` could not be passed. A temporary file is removed again.
+pub(crate) fn refused(event: &Event, error: &io::Error) -> Event {
+    match event {
+        Event::FileCreated { req, temp, .. } => {
+            let _ = fs::remove_file(temp);
+            failed(*req, "pass the file".to_owned(), error)
+        }
+        Event::FileOpened { req, .. } => failed(*req, "pass the file".to_owned(), error),
+        other => other.clone(),
+    }
+}
+
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf, PathBuf)> {
     let (dest, mode) = match open_at(path, libc::O_PATH) {
         Ok(existing) => {

@@ -102,7 +102,13 @@ fn answer(control: &OwnedFd, commands: &mut Commands, request: Request, fds: Vec
     match (event, fd) {
         (None, _) => Ok(()),
         (Some(event), None) => send(control.as_fd(), &event, &[]),
-        (Some(event), Some(fd)) => send(control.as_fd(), &event, &[fd.as_fd()]),
+        (Some(event), Some(fd)) => match send(control.as_fd(), &event, &[fd.as_fd()]) {
+            // The kernel may refuse to pass a descriptor for what others did; that must not end the sandbox.
+            Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
+                send(control.as_fd(), &files::refused(&event, &error), &[])
+            }
+            result => result,
+        },
     }
 }
 

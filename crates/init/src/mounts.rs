@@ -54,11 +54,8 @@ pub(crate) fn build(setup: &Setup, fds: Vec<OwnedFd>) -> Result<(), Failure> {
     enter_staging()?;
     mount(Some(c"proc"), c"proc", Some(c"proc"), NO_EXEC, None)?;
     cover_proc()?;
-    build_dev()?;
-    let tmp_options = match setup.tmp_bytes {
-        Some(bytes) => c_string(&format!("mode=1777,size={bytes}"), "tmp size")?,
-        None => c"mode=1777".to_owned(),
-    };
+    let tmp_options = c_string(&format!("mode=1777,size={}", setup.tmp_bytes), "tmp size")?;
+    build_dev(&tmp_options)?;
     mount(Some(c"tmpfs"), c"tmp", Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV, Some(&tmp_options))?;
     pivot()
 }
@@ -150,7 +147,7 @@ fn cover(name: &str, mut cover: impl FnMut(&CStr) -> Result<(), Failure>) -> Res
     }
 }
 
-fn build_dev() -> Result<(), Failure> {
+fn build_dev(shm_options: &CStr) -> Result<(), Failure> {
     let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
     mount(Some(c"tmpfs"), c"dev", Some(c"tmpfs"), flags, Some(c"mode=755,size=64k"))?;
     for name in DEVICES {
@@ -169,7 +166,7 @@ fn build_dev() -> Result<(), Failure> {
     }
     let pts = Some(c"newinstance,ptmxmode=0666,mode=0620");
     mount(Some(c"devpts"), c"dev/pts", Some(c"devpts"), libc::MS_NOSUID | libc::MS_NOEXEC, pts)?;
-    mount(Some(c"tmpfs"), c"dev/shm", Some(c"tmpfs"), NO_EXEC, Some(c"mode=1777"))?;
+    mount(Some(c"tmpfs"), c"dev/shm", Some(c"tmpfs"), NO_EXEC, Some(shm_options))?;
     for (link, to) in [
         (c"dev/ptmx", c"pts/ptmx"),
         (c"dev/fd", c"/proc/self/fd"),

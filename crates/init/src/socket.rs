@@ -78,6 +78,10 @@ fn document_memfd(document: &[u8]) -> io::Result<File> {
 
 fn read_memfd(fd: OwnedFd) -> io::Result<Vec<u8>> {
     let mut file = File::from(fd);
+    // Anything else could block the reader for ever.
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a document that is not in memory"));
+    }
     file.rewind()?;
     let mut document = Vec::new();
     file.take(DOCUMENT_MAX as u64).read_to_end(&mut document)?;
@@ -219,6 +223,14 @@ mod tests {
         drop(a);
         assert!(recv::<Request>(b.as_fd()).unwrap().is_none());
         assert_eq!(send(b.as_fd(), &open("x".into()), &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_document_that_could_block_is_refused() {
+        let (a, b) = pair();
+        let (reader, _writer) = io::pipe().unwrap();
+        send_packet(a.as_fd(), &[IN_MEMFD], &[reader.as_raw_fd()]).unwrap();
+        assert_eq!(recv::<Request>(b.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

@@ -1,16 +1,21 @@
-//! Starting a command: `vfork` and `execve`.
+//! Starting a command: a child that borrows this process's memory, and `execve`.
 //!
-//! The child shares this process's memory until it executes, so it allocates nothing, and it reports a failure
-//! by writing it where the parent reads it.
+//! The child shares the memory until it executes, so it allocates nothing, and it reports a failure by writing it
+//! where the parent reads it. The parent does not sleep in `vfork` meanwhile: the child already has the sandbox's
+//! ids, and hostile code that stops it there would stop this process for good. It waits for a pipe that closes when
+//! the child executes or dies, for a bounded time, and then kills the child.
 
 use std::ffi::{CString, c_char, c_void};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use sandwire_init::wire::{Failure, Spawn};
+use sandwire_init::wire::{CONTROL_FD, Failure, Spawn};
 
 use crate::failure::{c_string, check};
+
+/// How long a child may take to execute. It takes a fraction of a millisecond.
+const EXECUTE_DEADLINE_MS: libc::c_int = 5_000;
 
 const STACK_BYTES: usize = 64 * 1024;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -33,6 +38,7 @@ struct Plan {
     uid: u32,
     gid: u32,
     stdio: [RawFd; 3],
+    descriptors: libc::rlimit,
     failed: Option<(Step, i32)>,
 }
 
@@ -51,9 +57,24 @@ pub(crate) fn spawn(request: &Spawn, fds: &[OwnedFd]) -> Result<libc::pid_t, Fai
         uid: request.uid,
         gid: request.gid,
         stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
+        descriptors: descriptor_limit(),
         failed: None,
     };
-    let pid = vfork(&mut plan)?;
+    let (done, child_end) = pipe()?;
+    let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_BYTES / size_of::<u128>()];
+    let pid = start(&mut plan, &mut stack)?;
+    drop(child_end);
+    if !executes_or_dies(&done) {
+        // SAFETY: the child is this process's own and not waited for yet, so its number is its own too.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL);
+            libc::waitpid(pid, ptr::null_mut(), 0);
+        }
+        return Err(Failure {
+            step: "the new process was stopped before it started".to_owned(),
+            errno: libc::ETIMEDOUT,
+        });
+    }
     match plan.failed {
         None => Ok(pid),
         Some((step, errno)) => {
@@ -62,6 +83,16 @@ pub(crate) fn spawn(request: &Spawn, fds: &[OwnedFd]) -> Result<libc::pid_t, Fai
             Err(Failure { step: describe(step, request), errno })
         }
     }
+}
+
+/// Half of what this process may open. All that a user has in flight between sockets counts against the limit of
+/// whoever sends next; so commands, by filling theirs, can't keep this process from answering.
+fn descriptor_limit() -> libc::rlimit {
+    let mut own = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a live struct.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut own) };
+    let half = own.rlim_cur / 2;
+    libc::rlimit { rlim_cur: half.min(1024), rlim_max: half }
 }
 
 fn describe(step: Step, request: &Spawn) -> String {
@@ -90,20 +121,41 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
 }
 
-fn vfork(plan: &mut Plan) -> Result<libc::pid_t, Failure> {
-    let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_BYTES / size_of::<u128>()];
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the stack is aligned, grows down from its end, and outlives the child's use of it, because
-    // CLONE_VFORK suspends this thread until the child executes or exits; so does `plan`.
+/// The caller keeps `plan` and `stack` until the child executed or died.
+fn start(plan: &mut Plan, stack: &mut [MaybeUninit<u128>]) -> Result<libc::pid_t, Failure> {
+    // SAFETY: the stack is aligned and grows down from its end; the caller sees to lifetimes and touches neither
+    // meanwhile.
     let pid = unsafe {
         let top = stack.as_mut_ptr().add(stack.len());
-        libc::clone(child, top.cast(), flags, ptr::from_mut(plan).cast())
+        libc::clone(child, top.cast(), libc::CLONE_VM | libc::SIGCHLD, ptr::from_mut(plan).cast())
     };
     check(pid, "clone")
 }
 
+/// A pipe whose writing end a child closes by executing or dying.
+fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    let mut fds = [0; 2];
+    // SAFETY: room for two descriptors, which are new.
+    unsafe {
+        check(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC), "pipe")?;
+        Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
+    }
+}
+
+/// Waits for the end of the pipe; `false` at the deadline, or when the server is gone.
+fn executes_or_dies(done: &OwnedFd) -> bool {
+    let mut ready = [
+        libc::pollfd { fd: done.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+        // No events asked for: only the hang-up, which is always told.
+        libc::pollfd { fd: CONTROL_FD, events: 0, revents: 0 },
+    ];
+    // SAFETY: an array of two entries.
+    unsafe { libc::poll(ready.as_mut_ptr(), 2, EXECUTE_DEADLINE_MS) };
+    ready[0].revents != 0
+}
+
 extern "C" fn child(plan: *mut c_void) -> libc::c_int {
-    // SAFETY: the parent passed a pointer to its Plan and is suspended, so access is exclusive.
+    // SAFETY: the parent passed a pointer to its Plan and leaves it alone until this process executed or died.
     let plan = unsafe { &mut *plan.cast::<Plan>() };
     let step = execute(plan);
     // SAFETY: errno is this child's last failure; nothing ran in between.
@@ -116,6 +168,7 @@ fn execute(plan: &Plan) -> Step {
     // SAFETY: async-signal-safe calls on prepared memory; no allocation, no locks.
     unsafe {
         libc::setsid();
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const plan.descriptors);
         for (to, from) in (0..).zip(plan.stdio) {
             if libc::dup2(from, to) < 0 {
                 return Step::Stdio;

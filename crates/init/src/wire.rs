@@ -78,8 +78,8 @@ pub struct Setup {
     pub mounts: Vec<String>,
     /// Host name inside.
     pub hostname: String,
-    /// Size limit of `/tmp` in bytes; `None` leaves the kernel's default of half the memory.
-    pub tmp_bytes: Option<u64>,
+    /// Size limit of `/tmp` and of `/dev/shm`, in bytes each. They are memory that no process can be killed for.
+    pub tmp_bytes: u64,
     /// The seccomp filter: one BPF instruction per number, as [`encode_bpf`] packs it.
     pub seccomp: Vec<u64>,
 }

@@ -21,6 +21,10 @@ use crate::sys;
 
 const USERLAND: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt"];
 
+/// Keeps its owners, so that what only the host's root may read there root inside may not either: applications put
+/// their keys beside their programs.
+const FOREIGN: &str = "opt";
+
 /// Directory, mode. Owned by root inside, but for the home of `user`.
 const DIRECTORIES: &[(&str, u32)] = &[
     ("boot", 0o755),
@@ -143,9 +147,11 @@ impl Base {
         let mut id_mapped = user_namespace.is_some();
         for name in userland {
             let host = Path::new("/").join(name);
-            let mapped =
-                user_namespace.and_then(|namespace| id_mapped_at(&host, &lowers.join(name), namespace).ok());
-            id_mapped &= mapped.is_some();
+            let mapped = match user_namespace {
+                Some(namespace) if name != FOREIGN => id_mapped_at(&host, &lowers.join(name), namespace).ok(),
+                _ => None,
+            };
+            id_mapped &= mapped.is_some() || name == FOREIGN;
             let lower = match mapped {
                 Some(mapped) => mapped,
                 None => directory(&host).map_err(Error::path("open", &host))?,
@@ -304,7 +310,8 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+/// Removes a tree of this program's own making.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

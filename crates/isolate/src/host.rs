@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sandwire_protocol::{IdMapping, Isolation, Mode};
 
-use crate::base::{Base, make_dir};
+use crate::base::{Base, make_dir, remove};
 use crate::cgroup::Cgroups;
 use crate::ids::Ids;
 use crate::sandbox::load_program;
@@ -138,6 +138,8 @@ impl Host {
 
     fn prove(&self, config: &HostConfig) -> Result<(), Error> {
         let dir = config.state_dir.join("proof");
+        // A server that was killed at this point left one that can't be mounted again.
+        remove(&dir).map_err(Error::path("remove", &dir))?;
         make_dir(&dir, 0o700).map_err(Error::path("create", &dir))?;
         let spec = SandboxSpec {
             id: "proof".to_owned(),

@@ -22,6 +22,9 @@ use crate::sys::{self, Init};
 /// How long init may take to build the sandbox. It takes a millisecond; a machine that swaps may take seconds.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Limit of `/tmp` and of `/dev/shm` in a sandbox without a memory limit.
+const MEMORY_FILE_BYTES_DEFAULT: u64 = 1 << 30;
+
 /// What a sandbox may use; absent means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -116,7 +119,7 @@ impl Sandbox {
         let setup = Setup {
             mounts: host.base().places().iter().map(|place| place.target.clone()).collect(),
             hostname: spec.hostname.clone(),
-            tmp_bytes: spec.limits.memory_bytes,
+            tmp_bytes: memory_file_bytes(spec.limits.memory_bytes),
             seccomp: host.seccomp().to_vec(),
         };
         let entrances = self.cgroup.entrances()?;
@@ -143,6 +146,12 @@ impl Drop for Sandbox {
         // Nobody is left to tell; the next start removes a cgroup that remained.
         let _ = self.end();
     }
+}
+
+/// What `/tmp` and `/dev/shm` may take each: together at most half of the memory limit, so that a full one leaves
+/// processes, init above all, room to live.
+fn memory_file_bytes(limit: Option<u64>) -> u64 {
+    limit.map_or(MEMORY_FILE_BYTES_DEFAULT, |bytes| bytes / 4)
 }
 
 fn layers(host: &Host, spec: &SandboxSpec) -> Result<Vec<OwnedFd>, Error> {

@@ -124,6 +124,8 @@ enum Action {
     Flags(u32),
     Socket,
     Ioctl,
+    /// Only on the caller itself: ids inside are equal, so one could otherwise starve init of descriptors.
+    Own,
 }
 
 /// The filter, packed for [`sandwire_init::wire::Setup::seccomp`].
@@ -155,6 +157,7 @@ fn ranges() -> Vec<(u32, Action)> {
     add(&[libc::SYS_unshare], Action::Flags(NAMESPACE_FLAGS | NEW_TIME_FLAG));
     add(&[libc::SYS_socket], Action::Socket);
     add(&[libc::SYS_ioctl], Action::Ioctl);
+    add(&[libc::SYS_prlimit64], Action::Own);
     special.sort_unstable_by_key(|(call, _)| *call);
 
     let mut ranges = vec![(0, Action::Allow)];
@@ -199,6 +202,7 @@ fn leaf(action: Action) -> Vec<Instruction> {
             let families: Vec<u32> = FAMILIES.iter().map(|family| *family as u32).collect();
             one_of(AT_FIRST_ARGUMENT, &families, ALLOW, failure(libc::EAFNOSUPPORT))
         }
+        Action::Own => one_of(AT_FIRST_ARGUMENT, &[0], ALLOW, failure(libc::EPERM)),
         Action::Ioctl => one_of(AT_SECOND_ARGUMENT, TERMINAL_INJECTION, failure(libc::EPERM), ALLOW),
     }
 }
@@ -274,7 +278,8 @@ mod tests {
     fn neighbours_of_forbidden_calls_pass() {
         let all: Vec<_> = FORBIDDEN.iter().chain(FORBIDDEN_HERE).chain(ABSENT).copied().collect();
         for number in all.iter().flat_map(|number| [number - 1, number + 1]) {
-            let checked = [libc::SYS_clone, libc::SYS_unshare, libc::SYS_socket, libc::SYS_ioctl];
+            let checked =
+                [libc::SYS_clone, libc::SYS_unshare, libc::SYS_socket, libc::SYS_ioctl, libc::SYS_prlimit64];
             if !all.contains(&number) && !checked.contains(&number) {
                 assert_eq!(call(number, [0; 2]), ALLOW, "call {number}");
             }
@@ -302,6 +307,12 @@ mod tests {
         assert_eq!(call(libc::SYS_ioctl, [0, 0x5412]), failure(libc::EPERM));
         // The kernel looks at 32 bits of the request; so must the filter.
         assert_eq!(call(libc::SYS_ioctl, [0, 0xF_0000_5412]), failure(libc::EPERM));
+    }
+
+    #[test]
+    fn limits_of_others_are_out_of_reach() {
+        assert_eq!(call(libc::SYS_prlimit64, [0, 7]), ALLOW);
+        assert_eq!(call(libc::SYS_prlimit64, [1, 7]), failure(libc::EPERM));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, Signal, kill_process};
 use sandwire_protocol::{CgroupVersion, ResourceLimits};
 
 use crate::{Error, Limits};
@@ -80,6 +81,7 @@ impl Cgroups {
             dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
         };
         for dir in recorded.lines().map(Path::new).filter(ours) {
+            kill_all(dir);
             // What is left after that long is not ours any more; a new place has a name of its own.
             let _ = remove_tree(dir);
         }
@@ -190,6 +192,17 @@ impl Cgroup {
             remove_when_idle(dir).map_err(Error::path("remove", dir))?;
         }
         Ok(())
+    }
+}
+
+/// Kills what is still in the cgroups below: sandboxes end with their server unless something holds them up.
+fn kill_all(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        kill_all(&entry.path());
+    }
+    let processes = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+        let _ = kill_process(pid, Signal::KILL);
     }
 }
 

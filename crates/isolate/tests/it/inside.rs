@@ -113,6 +113,34 @@ pub(crate) fn what_outlives_its_command_can_be_killed(host: &Host, dir: &Path) {
     assert_eq!(run(host, &sandbox, "pgrep -a sleep").1.lines().count(), 1, "only its own");
 }
 
+pub(crate) fn init_can_not_be_held_up(host: &Host, dir: &Path) {
+    let sandbox = create(host, dir);
+    // Stops every process again and again, the children of init that have not executed yet among them.
+    let attack = "exec python3 -c '\nimport os, signal\nprint(1, flush=True)\nwhile 1:\n try: os.kill(-1, signal.SIGSTOP)\n except OSError: pass'";
+    let (started, mut output) = start(host, &sandbox, 1, &["/bin/bash", "-c", attack], "/");
+    assert!(matches!(started, Event::Spawned { .. }), "{started:?}");
+    output.read_exact(&mut [0; 2]).unwrap();
+    for id in 2..5 {
+        let (answer, _) = start(host, &sandbox, id, &["/bin/true"], "/");
+        assert!(matches!(answer, Event::Spawned { .. } | Event::SpawnFailed { .. } | Event::Exited { .. }));
+    }
+    send(sandbox.control(), &Request::Kill { id: 1 }, &[]).unwrap();
+    while !matches!(event(&sandbox).0, Event::Exited { id: 1, code: 137, .. }) {}
+}
+
+pub(crate) fn limits_of_init_are_out_of_reach(host: &Host, dir: &Path) {
+    let sandbox = create(host, dir);
+    let attack =
+        "python3 -c 'import resource; resource.prlimit(1, resource.RLIMIT_NOFILE, (4, 4))' 2>&1 | tail -1";
+    assert!(run(host, &sandbox, attack).1.contains("PermissionError"));
+    let (own, of_init) = (run(host, &sandbox, "ulimit -Hn").1, descriptors_max());
+    assert!(own.trim().parse::<u64>().unwrap() < of_init, "{own} of {of_init}");
+}
+
+fn descriptors_max() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 pub(crate) fn files_are_opened_inside(host: &Host, dir: &Path) {
     let sandbox = create(host, dir);
     let (created, mut fds) = ask(&sandbox, &Request::CreateFile { req: 1, path: "a/b/file".to_owned() });
@@ -194,6 +222,11 @@ pub(crate) fn limits_hold(host: &Host, dir: &Path) {
         return;
     }
     let sandbox = host.create(&spec(dir, limits)).unwrap();
+    // Memory files can't use up what processes need: init must outlive them.
+    let (_, filled) =
+        run(host, &sandbox, "for f in /tmp/x /dev/shm/x; do head -c 99999999 /dev/zero > $f; done 2>&1");
+    assert_eq!(filled.matches("No space left").count(), 2, "{filled}");
+    run(host, &sandbox, "rm /tmp/x /dev/shm/x");
     let (code, text) = run(host, &sandbox, "python3 -c 'x = bytearray(256 << 20)'; echo $?");
     assert_eq!((code, text.trim().ends_with("137")), (0, true), "{text}");
     let forks = "for i in $(seq 40); do sleep 100 & done 2>&1 | grep -c 'Resource temporarily unavailable'";

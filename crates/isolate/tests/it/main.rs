@@ -31,6 +31,8 @@ const TESTS: &[Test] = &[
     ("what_is_missing_is_named", inside::what_is_missing_is_named),
     ("the_tree_is_killed", inside::the_tree_is_killed),
     ("what_outlives_its_command_can_be_killed", inside::what_outlives_its_command_can_be_killed),
+    ("init_can_not_be_held_up", inside::init_can_not_be_held_up),
+    ("limits_of_init_are_out_of_reach", inside::limits_of_init_are_out_of_reach),
     ("files_are_opened_inside", inside::files_are_opened_inside),
     ("links_lead_nowhere", inside::links_lead_nowhere),
     ("layers_survive_and_do_not_mix", inside::layers_survive_and_do_not_mix),
