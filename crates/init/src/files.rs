@@ -18,6 +18,9 @@ use crate::failure::{c_string, from_io};
 const HOME: &str = "/home/user";
 const NEW_FILE_MODE: u32 = 0o644;
 
+/// Links followed in a row, as in the kernel.
+const LINKS_MAX: usize = 40;
+
 type Answer = (Option<Event>, Option<OwnedFd>);
 
 /// Opens a regular file for reading.
@@ -79,7 +82,7 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf, PathBuf)> {
             // Through links, to the file itself: replacing must not turn a link into a file.
             (fs::read_link(format!("/proc/self/fd/{}", existing.as_raw_fd()))?, mode)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), NEW_FILE_MODE),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (link_target(path)?, NEW_FILE_MODE),
         Err(error) => return Err(error),
     };
     let dir = dest.parent().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
@@ -88,6 +91,20 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf, PathBuf)> {
     let file = open_at(&temp, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     Ok((file, temp, dest))
+}
+
+/// Where a file that does not exist is to be made: a link that leads nowhere yet says where.
+fn link_target(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        if !fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+            return Ok(path);
+        }
+        let target = fs::read_link(&path)?;
+        path.pop();
+        path.push(target);
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
 fn temp_name() -> String {

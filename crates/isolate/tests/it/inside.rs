@@ -161,6 +161,13 @@ pub(crate) fn files_are_opened_inside(host: &Host, dir: &Path) {
     assert_eq!(ask(&sandbox, &Request::CommitFile { req: 4, temp, dest }).0, Event::Done { req: 4 });
     assert_eq!(run(host, &sandbox, "stat -c '%a %s' -L /root/link").1, "750 0\n");
 
+    run(host, &sandbox, "ln -s ../home/user/new /root/dangling");
+    let (created, _) = ask(&sandbox, &Request::CreateFile { req: 6, path: "/root/dangling".to_owned() });
+    assert!(
+        matches!(&created, Event::FileCreated { dest, .. } if dest == "/root/../home/user/new"),
+        "{created:?}: a link that leads nowhere yet is followed, not replaced"
+    );
+
     let (opened, mut fds) = ask(&sandbox, &Request::OpenFile { req: 5, path: "/etc/hostname".to_owned() });
     assert!(matches!(opened, Event::FileOpened { size: 8, .. }), "{opened:?}");
     let mut text = String::new();
