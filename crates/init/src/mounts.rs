@@ -7,12 +7,14 @@
 //! 4. `pivot_root`, and the old view is gone.
 
 use std::ffi::{CStr, CString};
+use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use sandwire_init::wire::{Failure, Setup};
 
-use crate::failure::{c_string, check, last};
+use crate::failure::{c_string, check, from_io, last};
 
 /// Where the new root is attached before it becomes the root. Any directory of the host does; this one exists,
 /// because the default base is made of it.
@@ -40,6 +42,9 @@ const COVERED_FILES: &[&str] = &[
 /// Directories of `/proc` that describe the host.
 const COVERED_DIRS: &[&str] = &["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
 
+/// Instances a sandbox may have; the kernel's default for a whole user is 128.
+const INOTIFY_INSTANCES: &str = "32";
+
 const NO_EXEC: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 const MOVE_FROM_FD: libc::c_uint = 0x0000_0004;
 const MOVE_TO_FD: libc::c_uint = 0x0000_0040;
@@ -53,6 +58,7 @@ pub(crate) fn build(setup: &Setup, fds: Vec<OwnedFd>) -> Result<(), Failure> {
     attach_all(&setup.mounts, &fds)?;
     enter_staging()?;
     mount(Some(c"proc"), c"proc", Some(c"proc"), NO_EXEC, None)?;
+    bound_quotas()?;
     cover_proc()?;
     let tmp_options = c_string(&format!("mode=1777,size={}", setup.tmp_bytes), "tmp size")?;
     build_dev(&tmp_options)?;
@@ -111,6 +117,16 @@ fn open_dir(at: RawFd, path: &CStr, resolve: u64) -> Result<OwnedFd, Failure> {
 fn enter_staging() -> Result<(), Failure> {
     // SAFETY: a NUL-terminated literal.
     check(unsafe { libc::chdir(STAGING.as_ptr()) }, "enter the new root").map(|_| ())
+}
+
+/// Bounds what the kernel otherwise counts against the server's own user, for all sandboxes and the host together.
+fn bound_quotas() -> Result<(), Failure> {
+    match fs::write("proc/sys/user/max_inotify_instances", INOTIFY_INSTANCES) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(from_io("bound inotify instances", &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn cover_proc() -> Result<(), Failure> {

@@ -133,6 +133,8 @@ pub(crate) fn limits_of_init_are_out_of_reach(host: &Host, dir: &Path) {
     let attack =
         "python3 -c 'import resource; resource.prlimit(1, resource.RLIMIT_NOFILE, (4, 4))' 2>&1 | tail -1";
     assert!(run(host, &sandbox, attack).1.contains("PermissionError"));
+    let inotify = "python3 -c '\nimport ctypes\nc = ctypes.CDLL(None)\nprint(sum(c.inotify_init() >= 0 for _ in range(200)))'";
+    assert_eq!(run(host, &sandbox, inotify).1, "32\n", "the host's user has 128 for everything");
     let (own, of_init) = (run(host, &sandbox, "ulimit -Hn").1, descriptors_max());
     assert!(own.trim().parse::<u64>().unwrap() < of_init, "{own} of {of_init}");
 }
