@@ -14,6 +14,9 @@ import { isMain, main, root, run, step, StepError } from "./step.mjs";
 
 const cargoFlags = { debug: [], release: ["--release"], dist: ["--profile", "dist"] };
 
+/** What every tarball carries beside its programs. */
+export const licenses = ["LICENSE-APACHE", "LICENSE-MIT"];
+
 /** Builds everything with one cargo profile: `debug`, `release` or `dist`. */
 export async function build(profile = "release") {
   const flags = cargoFlags[profile];
@@ -23,6 +26,7 @@ export async function build(profile = "release") {
   await mkdir(home, { recursive: true });
   await step(`compile the addon (${profile})`, (progress) => addon(flags, progress));
   await place(join(root, `sandwire.${platform}.node`), join(home, `sandwire.${platform}.node`), 0o644);
+  for (const name of licenses) await place(join(root, name), join(home, name), 0o644);
   if (process.platform !== "linux") return;
   await step(`compile sandwired (${profile})`, (progress) =>
     cargo(["build", "--locked", "-p", "sandwire-server", "--bin", "sandwired", ...flags], progress),

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
+import { licenses } from "./build.mjs";
 import { main, root, run, step, StepError, works } from "./step.mjs";
 
 const read = (file) => readFile(join(root, file), "utf8");
@@ -67,6 +68,7 @@ async function platformPackages() {
       manifest.engines.node,
       addon,
       ...server,
+      ...licenses,
     ];
     if (String(actual) !== String(wanted))
       throw new StepError(`npm/${dir}/package.json: ${actual} instead of ${wanted}`);
@@ -91,13 +93,18 @@ async function readme() {
 
 main(async () => {
   const only = process.argv.slice(2);
-  const failed = [];
+  const [passed, failed] = [[], []];
   for (const [name, body] of Object.entries(checks)) {
     if (only.length > 0 && !only.includes(name)) continue;
-    await step(name, async (progress) => void (await body(progress))).catch((error) => {
-      console.error(`${error.output ?? ""}  ✗ ${error instanceof StepError ? error.message : error.stack}`);
-      failed.push(name);
-    });
+    await step(name, async (progress) => void (await body(progress))).then(
+      () => passed.push(name),
+      (error) => {
+        console.error(`${error.output ?? ""}  ✗ ${error instanceof StepError ? error.message : error.stack}`);
+        failed.push(name);
+      },
+    );
   }
+  // .ci/run adds these figures up.
+  console.log(`npm run check: ${passed.length} passed, ${failed.length} failed`);
   if (failed.length > 0) throw new StepError(`failed: ${failed.join(", ")}`);
 });

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { build } from "./build.mjs";
+import { build, licenses } from "./build.mjs";
 import { platformName } from "./platform.mjs";
 import { isMain, main, root, run, step, StepError } from "./step.mjs";
 import { withWorkDirectory } from "./workdir.mjs";
@@ -20,6 +20,7 @@ export async function packCheck(work) {
   const app = join(dir, "app");
   await Promise.all([mkdir(tarballs), mkdir(app)]);
   const files = [await pack(root, tarballs), await pack(join(root, "npm", platformName()), tarballs)];
+  await step("the licences are in both tarballs", () => licensed(files));
   await step("npm install, offline", () => install(app, files));
   await step("size and number of packages", () => measure(app));
   await step("the README's example, as an ES module", () => runExample(app, "agent.mjs"));
@@ -30,6 +31,14 @@ export async function packCheck(work) {
 async function pack(from, to) {
   const [{ filename }] = JSON.parse(await run("npm", ["pack", "--json", "--pack-destination", to], { cwd: from }));
   return join(to, filename);
+}
+
+async function licensed(tarballs) {
+  for (const tarball of tarballs) {
+    const entries = (await run("tar", ["-tzf", tarball])).split("\n");
+    const missing = licenses.filter((name) => !entries.includes(`package/${name}`));
+    if (missing.length > 0) throw new StepError(`${tarball} carries no ${missing.join(" and no ")}`);
+  }
 }
 
 async function install(app, files) {

@@ -8,17 +8,25 @@ import { delimiter, join } from "node:path";
 
 import { root, run, step, StepError, works } from "./step.mjs";
 
-const oldestNode = [20, 0];
+// The package itself runs on every Node from 20.0; these are what vitest and the napi CLI need, by major version.
+const oldestNode = { 20: 19, 22: 13, 23: 5 };
 const oldestRust = [1, 88];
+const needed = [
+  ["cc", "gcc libc6-dev"],
+  ["python3", "python3"],
+];
 const isRoot = process.getuid?.() === 0;
 
 /** Checks (and as root repairs) what `npm run quickstart` and `npm test` need. `extra` are further [program, Debian package] pairs. */
 export async function checkPrerequisites(extra = []) {
   await step("look at this machine", async () => {
     const node = process.versions.node;
-    if (!atLeast(node, oldestNode))
-      throw new StepError(`Node ${oldestNode.join(".")} or newer is needed, this is ${node}`);
-    if (process.platform === "linux") await installMissing([["cc", "gcc libc6-dev"], ["python3", "python3"], ...extra]);
+    if (!buildsWith(node)) {
+      throw new StepError(
+        `The build tools need Node 20.19, 22.13 or 23.5, or newer (^20.19 || ^22.13 || >=23.5); this is ${node}`,
+      );
+    }
+    if (process.platform === "linux") await installMissing([...needed, ...extra]);
     const rust = await checkRust();
     if (process.platform !== "win32" && !(await works("cc")))
       throw new StepError("no C compiler: install one (Debian: apt install gcc libc6-dev)");
@@ -42,8 +50,12 @@ async function checkRust() {
 /** `needs` are [program, packages] pairs; the base of a sandbox is the host's /usr, so programs are looked for there. */
 async function installMissing(needs) {
   const missing = needs.filter(([program]) => !["/usr/bin", "/bin"].some((dir) => existsSync(join(dir, program))));
-  if (missing.length === 0 || !isRoot || !existsSync("/usr/bin/apt-get")) return;
+  if (missing.length === 0) return;
   const packages = missing.flatMap(([, names]) => names.split(" "));
+  if (!isRoot || !existsSync("/usr/bin/apt-get")) {
+    console.log(`  (missing here, by Debian's names: ${packages.join(", ")})`);
+    return;
+  }
   await step(`apt-get install ${packages.join(" ")}`, async (progress) => {
     const env = { DEBIAN_FRONTEND: "noninteractive" };
     const install = ["install", "-y", "--no-install-recommends", ...packages];
@@ -72,6 +84,11 @@ async function modulesMatch() {
     );
   return (await age("package-lock.json")) <= (await age("node_modules/.package-lock.json"));
 }
+
+const buildsWith = (version) => {
+  const [major, minor] = version.split(".").map(Number);
+  return major > 23 || minor >= (oldestNode[major] ?? Infinity);
+};
 
 const atLeast = (version, [major, minor]) => {
   const [a, b] = version.split(".").map(Number);

@@ -38,6 +38,10 @@ pub const IDLE_TIMEOUT_DEFAULT: i64 = 300;
 /// Default time that a finished command can be reconnected to, seconds (section 7.1).
 pub const SESSION_TTL_DEFAULT: i64 = 600;
 
+/// Longest time that a command's settings can mean, seconds: ten years. More is taken as this; instants far beyond it
+/// can't be computed with.
+pub const COMMAND_SECONDS_MAX: u64 = 10 * 365 * 24 * 3600;
+
 /// What the client waits beyond a command's own limit for the answer, seconds (section 5.2).
 pub const COMMAND_GRACE: Duration = Duration::from_secs(10);
 
@@ -67,8 +71,12 @@ pub const RING_REPLAY_BYTES: usize = RING_BUFFER_BYTES / 4 * 3;
 /// background that logs without a pause must not keep its command from ending.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// Wait for the exit report of a killed command. Only a process stuck in the kernel takes longer.
+/// Wait for the exit report of a killed command. Only a process stuck in the kernel takes longer, or an `init` that
+/// does not do its work: the sandbox fails.
 pub const KILL_GRACE: Duration = Duration::from_secs(10);
+
+/// Wait for the answer to the start of a command. An `init` that has none by then is beyond help, and its sandbox fails.
+pub const START_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Attachments of one command at a time.
 pub const ATTACHMENTS_MAX: usize = 64;
@@ -95,10 +103,17 @@ pub const EARLY_FRAMES_MAX: usize = 16;
 pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// Output per stream that `POST /execute` collects in memory, bytes; the sockets have no such limit.
-pub const EXECUTE_OUTPUT_MAX: usize = 64 * 1024 * 1024;
+pub const EXECUTE_OUTPUT_MAX: usize = 8 * 1024 * 1024;
+
+/// Calls of `POST /execute` that run at the same time, as each may collect that much of two streams; more wait for
+/// their turn.
+pub const EXECUTES_AT_ONCE: usize = 64;
 
 /// Bytes that one blocking read or write of a file moves: large enough to hide the hop to another thread.
 pub const FILE_CHUNK: usize = 256 * 1024;
+
+/// What a file that does not know its size, as those of procfs, may give, bytes: it is read into memory.
+pub const UNSIZED_FILE_MAX: usize = 16 * 1024 * 1024;
 
 /// Longest path of a file call, bytes: the kernel's `PATH_MAX`.
 pub const FILE_PATH_MAX: usize = 4096;

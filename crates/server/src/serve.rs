@@ -11,11 +11,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::serve::ListenerExt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sandwire_isolate::{Host, HostConfig};
-use sandwire_protocol::limits::SHUTDOWN_DRAIN;
+use sandwire_protocol::limits::{EXECUTES_AT_ONCE, SHUTDOWN_DRAIN};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,8 +41,12 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), StartError> {
         ));
     }
     let user = rustix::process::geteuid().as_raw();
+    let raised = raise_open_files();
     let mode = sandwire_isolate::enter()?;
     log(options.log_format);
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let state = match &options.state_dir {
         Some(path) if options.ephemeral => StateDir::ephemeral(path),
         Some(path) => StateDir::open(path),
@@ -68,6 +74,13 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), StartError> {
     removed.map_err(|error| StartError::client(format!("state directory not removed: {error}"), None))
 }
 
+/// Every running command takes three descriptors or more, and the usual soft limit is 1024. What runs in a sandbox
+/// keeps to the limit that `init` gives it.
+fn raise_open_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
+}
+
 async fn serve(
     options: &ServeOptions,
     choice: KeyChoice,
@@ -87,6 +100,7 @@ async fn serve(
         key: choice.key,
         listen,
         stopping: stopping.clone(),
+        executes: Semaphore::new(EXECUTES_AT_ONCE),
         sockets: TaskTracker::new(),
     });
     let listener = listener.tap_io(|connection| {

@@ -222,6 +222,7 @@ async fn stream(
         };
         match step {
             Step::Output(kind, offset) => {
+                // Borrows: the engine's output is text.
                 let output = OutputFrame { data: String::from_utf8_lossy(&chunk), offset };
                 let frame = match kind {
                     StreamKind::Stdout => ServerFrame::Stdout(output),

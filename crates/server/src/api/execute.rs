@@ -1,4 +1,5 @@
-//! Commands over plain HTTP (section 5.2): one request, one answer. The caller leaving kills the command.
+//! Commands over plain HTTP (section 5.2): one request, one answer. The caller leaving kills the command. Output is
+//! collected in memory, so the number of calls at a time is bounded.
 
 use std::sync::Arc;
 
@@ -24,12 +25,17 @@ pub(super) async fn execute(
     let sandbox = app.usable(&id).await?;
     // Nobody learns its id, so nobody can come back to it.
     let spec = CommandSpec { ttl_seconds: Some(0), ..CommandSpec::from(request) };
-    let mut attachment = sandbox.execute(&spec)?;
-    attachment.started().await?;
-    let timing = attachment.command().spawning().map(|took| server_timing("spawn", took));
+    let run = async {
+        let _turn = app.executes.acquire().await.map_err(|error| Fault::command(error.to_string()))?;
+        let mut attachment = sandbox.execute(&spec)?;
+        attachment.started().await?;
+        let timing = attachment.command().spawning().map(|took| server_timing("spawn", took));
+        collect(&mut attachment).await.map(|answer| (timing, Json(answer)))
+    };
     tokio::select! {
-        answer = collect(&mut attachment) => answer.map(|answer| (timing, Json(answer))),
+        biased;
         () = app.stopping.cancelled() => Err(Fault::command("the server is shutting down").into()),
+        answer = run => answer,
     }
 }
 

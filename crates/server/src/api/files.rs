@@ -14,13 +14,16 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
 use sandwire_protocol::ErrorType;
-use sandwire_protocol::limits::FILE_CHUNK;
+use sandwire_protocol::limits::{FILE_CHUNK, UNSIZED_FILE_MAX};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::{ApiError, App, Named};
 use crate::engine::{FileError, Opened, Upload};
+
+/// The last second that an HTTP date can name, in the year 9999; a sandbox may date its files later.
+const LAST_DATE: u64 = 253_402_300_799;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Target {
@@ -105,14 +108,22 @@ pub(super) async fn download(
     let sandbox = app.usable(&id).await?;
     let opened = sandbox.open_file(path).await;
     let Opened { file, size, modified } = opened.map_err(|error| file_error(ErrorType::ReadError, error))?;
+    let (size, body) = match (size, &method) {
+        (0, _) => {
+            let bytes = unsized_content(file).await?;
+            (bytes.len() as u64, Body::from(bytes))
+        }
+        (_, &Method::HEAD) => (size, Body::empty()),
+        _ => (size, content(file, size).await?),
+    };
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_LENGTH, size.into());
-    let modified = UNIX_EPOCH + Duration::from_secs(u64::try_from(modified).unwrap_or_default());
+    let modified = u64::try_from(modified).unwrap_or_default().min(LAST_DATE);
+    let modified = UNIX_EPOCH + Duration::from_secs(modified);
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(modified)) {
         headers.insert(LAST_MODIFIED, date);
     }
-    let body = if method == Method::HEAD { Body::empty() } else { content(file, size).await? };
     Ok((headers, body).into_response())
 }
 
@@ -129,13 +140,30 @@ async fn content(file: File, size: u64) -> Result<Body, ApiError> {
         file.take(size).read_to_end(&mut bytes)?;
         Ok(bytes)
     });
-    let bytes = read.await.map_err(|error| {
-        kernel_error(ErrorType::ReadError, error.raw_os_error(), &format!("read: {error}"))
-    })?;
+    let bytes = read.await.map_err(unreadable)?;
     if bytes.len() as u64 != size {
         return Err(ApiError::new(ErrorType::ReadError, "the file was cut while it was read"));
     }
     Ok(Body::from(bytes))
+}
+
+/// A file of size 0 up to its end: those of procfs say so, whatever they have.
+async fn unsized_content(file: File) -> Result<Vec<u8>, ApiError> {
+    let read = blocking(move || {
+        let mut bytes = Vec::new();
+        file.take(UNSIZED_FILE_MAX as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    let bytes = read.await.map_err(unreadable)?;
+    if bytes.len() > UNSIZED_FILE_MAX {
+        let message = format!("the file does not say its size and has more than {UNSIZED_FILE_MAX} bytes");
+        return Err(ApiError::new(ErrorType::ReadError, message));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(error: io::Error) -> ApiError {
+    kernel_error(ErrorType::ReadError, error.raw_os_error(), &format!("read: {error}"))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

@@ -27,6 +27,7 @@ use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, get, post};
 use sandwire_protocol::ErrorType;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +46,8 @@ pub struct App {
     pub listen: SocketAddr,
     /// The server ends: sockets close, nothing new begins.
     pub stopping: CancellationToken,
+    /// Calls of `POST /execute` that may collect output in memory.
+    pub executes: Semaphore,
     /// Open exec sockets.
     pub sockets: TaskTracker,
 }

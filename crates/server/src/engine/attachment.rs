@@ -108,7 +108,7 @@ mod tests {
         }
         let (stdout, stderr) = (StreamKind::Stdout, StreamKind::Stderr);
         let frame = FRAME_OUTPUT_MAX;
-        assert_eq!(seen, [(stdout, 0, frame), (stderr, 0, 2), (stdout, frame as u64, 1)]);
+        assert_eq!(seen, [(stdout, 0, frame), (stderr, 0, 4), (stdout, frame as u64, 1)]);
         assert_eq!(attachment.next(&mut out).await, Step::End(End::Exited(3)));
         assert_eq!(attachment.next(&mut out).await, Step::End(End::Exited(3)));
     }

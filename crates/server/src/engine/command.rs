@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandwire_protocol::limits::{ATTACHMENTS_MAX, STDIN_BUFFER_MAX, STDIN_STALL};
+use sandwire_protocol::limits::{ATTACHMENTS_MAX, COMMAND_SECONDS_MAX, STDIN_BUFFER_MAX, STDIN_STALL};
 use sandwire_protocol::{CommandSpec, ErrorType, StreamKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ use super::stream::{Room, Stream};
 /// What comes next for an attachment.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Output: complete characters, except for bytes that are none.
+    /// Output: complete characters, with U+FFFD for what is none.
     Output(StreamKind, u64),
     /// The end, after all output.
     End(End),
@@ -94,7 +94,9 @@ impl State {
 impl Command {
     pub(super) fn new(id: String, spec: &CommandSpec) -> Self {
         let now = Instant::now();
-        let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
+        let seconds = |seconds: Option<u64>| {
+            seconds.map(|seconds| Duration::from_secs(seconds.min(COMMAND_SECONDS_MAX)))
+        };
         let command = Self {
             id,
             timeout: seconds(Some(spec.timeout()).filter(|seconds| *seconds > 0)),

@@ -3,7 +3,8 @@
 //! A command is over when its main process died and its pipes are drained: at EOF, or quiet for
 //! [`DRAIN_QUIET`] with nothing held back. What it left in the background lives on, so its output goes on being
 //! read, and dropped, until nobody holds the pipes: a closed pipe would kill a daemon that logs.
-//! A kill, from whatever cause, takes the whole tree, daemons included.
+//! A kill, from whatever cause, takes the whole tree, daemons included. An `init` that neither starts nor kills is
+//! beyond help, and the sandbox ends with it.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -14,14 +15,14 @@ use std::pin::Pin;
 
 use sandwire_isolate::wire::{Failure, Spawn};
 use sandwire_protocol::StreamKind;
-use sandwire_protocol::limits::{DRAIN_MAX, DRAIN_QUIET, KILL_GRACE};
+use sandwire_protocol::limits::{DRAIN_MAX, DRAIN_QUIET, KILL_GRACE, START_DEADLINE};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::command::{Command, End, Idle, timed_out};
 use super::fault::Fault;
-use super::link::Link;
+use super::link::{Link, Reports};
 use super::stream::Room;
 
 /// Bytes that one read takes: the default capacity of a pipe.
@@ -112,14 +113,18 @@ async fn start(
     };
     let [child_in, child_out, child_err] = &children;
     let asked = Instant::now();
-    let reports = link.spawn(spawn, &[child_in.as_fd(), child_out.as_fd(), child_err.as_fd()]).await?;
-    drop(children);
-    match reports.started.await {
-        Ok(Ok(pid)) => command.started(pid, asked.elapsed()),
-        Ok(Err(failure)) => return Err(StartError::Refused(failure)),
-        Err(_) => return Err(Fault::gone().into()),
-    }
-    Ok((reports.exited, pipes))
+    let fds = [child_in.as_fd(), child_out.as_fd(), child_err.as_fd()];
+    let answered = timeout(START_DEADLINE, async {
+        let Reports { started, exited } = link.spawn(spawn, &fds).await?;
+        Ok::<_, Fault>((started.await.map_err(|_| Fault::gone())?, exited))
+    });
+    let Ok(answer) = answered.await else {
+        link.give_up("init does not answer");
+        return Err(Fault::command("the command's start is not answered; the sandbox is ended").into());
+    };
+    let (started, exited) = answer?;
+    command.started(started.map_err(StartError::Refused)?, asked.elapsed());
+    Ok((exited, pipes))
 }
 
 /// The server's end only: a command expects to block.
@@ -250,7 +255,8 @@ impl<'a> Watch<'a> {
         if kills > self.kills || (self.killed.is_none() && self.must_die(now)) {
             self.kills = kills;
             self.killed.get_or_insert(now);
-            self.link.kill(self.number).await;
+            // One that does not even take the message is found out by what does not follow.
+            let _taken = timeout(KILL_GRACE, self.link.kill(self.number)).await;
         }
     }
 
@@ -267,7 +273,12 @@ impl<'a> Watch<'a> {
     fn verdict(&mut self, now: Instant, drained: bool) -> Option<End> {
         let Some((code, died)) = self.exit else {
             let stuck = self.killed.is_some_and(|killed| now >= killed + KILL_GRACE);
-            return stuck.then(|| End::Failed(Fault::command("the command was killed and does not end")));
+            return stuck.then(|| {
+                self.link.give_up("a killed command does not end");
+                End::Failed(Fault::command(
+                    "the command was killed and does not end; so the sandbox is ended",
+                ))
+            });
         };
         if self.command.quiet_since(now).is_none() {
             self.draining = now;

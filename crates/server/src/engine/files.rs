@@ -1,6 +1,7 @@
 //! Files of a sandbox: `init` resolves the path and hands out the descriptor, the server moves the bytes.
 //!
-//! The server never resolves a path that the sandbox controls.
+//! The server never resolves a path that the sandbox controls, and takes only regular files from `init`: anything else
+//! could block the thread that reads or writes it for ever.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -44,7 +45,7 @@ impl Sandbox {
         check_path(&path)?;
         match self.link()?.file(|req| Request::OpenFile { req, path }).await?? {
             (Event::FileOpened { size, mtime, .. }, fds) => {
-                Ok(Opened { file: single(fds)?, size, modified: mtime })
+                Ok(Opened { file: regular(fds)?, size, modified: mtime })
             }
             (event, _) => Err(unexpected(&event).into()),
         }
@@ -63,7 +64,7 @@ impl Sandbox {
         let created = self.tasks.spawn(async move {
             match link.file(|req| Request::CreateFile { req, path }).await?? {
                 (Event::FileCreated { temp, dest, .. }, fds) => {
-                    Ok(Upload { file: Some(Arc::new(single(fds)?)), temp, dest, link, tasks, done: false })
+                    Ok(Upload { file: Some(Arc::new(regular(fds)?)), temp, dest, link, tasks, done: false })
                 }
                 (event, _) => Err(unexpected(&event).into()),
             }
@@ -115,8 +116,14 @@ impl Drop for Upload {
     }
 }
 
-fn single(fds: Vec<OwnedFd>) -> Result<File, Fault> {
-    fds.into_iter().next().map(File::from).ok_or_else(|| Fault::command("init sent no descriptor"))
+fn regular(fds: Vec<OwnedFd>) -> Result<File, FileError> {
+    let file = fds.into_iter().next().map(File::from);
+    let file = file.ok_or_else(|| Fault::command("init sent no descriptor"))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(file);
+    }
+    tracing::error!("init sent something else than a regular file");
+    Err(Failure { step: "not a regular file".into(), errno: libc::EIO }.into())
 }
 
 fn unexpected(event: &Event) -> Fault {

@@ -2,7 +2,8 @@
 //!
 //! Requests may be sent from any task: a packet is written whole or not at all. One task, the sandbox's, runs
 //! [`Link::run`], which takes every answer to whoever waits for it. When `init` is gone all waiters learn it by
-//! their channel being closed, and later requests fail at once.
+//! their channel being closed, and later requests fail at once. Whoever finds that `init` does not do what it must
+//! gives it up by [`Link::give_up`]; the sandbox's task then ends it.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +15,7 @@ use sandwire_isolate::socket;
 use sandwire_isolate::wire::{Event, Failure, Request, Spawn};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
-use tokio::sync::oneshot;
+use tokio::sync::{SetOnce, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::Fault;
@@ -35,6 +36,8 @@ pub(super) struct Link {
     waiting: Mutex<Waiting>,
     numbers: AtomicU64,
     closed: CancellationToken,
+    /// Why `init` is beyond help.
+    given_up: SetOnce<String>,
 }
 
 #[derive(Default)]
@@ -53,6 +56,7 @@ impl Link {
             waiting: Mutex::default(),
             numbers: AtomicU64::new(1),
             closed: CancellationToken::new(),
+            given_up: SetOnce::new(),
         })
     }
 
@@ -66,8 +70,20 @@ impl Link {
         self.closed.cancelled().await;
     }
 
-    /// Delivers answers until `init` is gone; says why it is.
+    /// Has the sandbox ended, as its `init` is beyond help.
+    pub(super) fn give_up(&self, reason: &str) {
+        let _was_given_up = self.given_up.set(reason.to_owned());
+    }
+
+    /// Delivers answers until `init` is gone or given up; says why.
     pub(super) async fn run(&self) -> String {
+        tokio::select! {
+            reason = self.deliver_all() => reason,
+            reason = self.given_up.wait() => reason.clone(),
+        }
+    }
+
+    async fn deliver_all(&self) -> String {
         loop {
             match self.receive().await {
                 Ok(Some((event, fds))) => self.deliver(event, fds),

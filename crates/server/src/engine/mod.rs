@@ -13,6 +13,7 @@ mod files;
 mod launch;
 mod link;
 mod lock;
+mod memory;
 pub mod name;
 mod ring;
 mod sandbox;
@@ -53,6 +54,8 @@ pub struct Engine {
     trash: Arc<Trash>,
     registry: Mutex<Registry>,
     permits: Arc<Semaphore>,
+    /// Memory limit of sandboxes that ask for none, where the machine can keep one.
+    memory_default: Option<u64>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -80,12 +83,14 @@ impl Engine {
     /// tokio runtime.
     #[must_use]
     pub fn start(backend: Arc<dyn Backend>, state: &StateDir) -> Arc<Self> {
+        let memory_default = backend.isolation().limits.memory.then(memory::default_limit).flatten();
         let engine = Arc::new(Self {
             backend,
             boxes: state.boxes(),
             trash: state.trash(),
             registry: Mutex::default(),
             permits: Arc::new(Semaphore::new(CREATES_AT_ONCE)),
+            memory_default,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
@@ -130,12 +135,13 @@ impl Engine {
         Ok(sandbox)
     }
 
-    /// Every sandbox has a process limit where the machine can keep one; memory and processors are limited on demand.
-    /// Limits that were asked for and can't be kept were refused before.
+    /// Every sandbox has a process and a memory limit where the machine can keep them, the latter half of the machine's
+    /// memory if nobody asked for one; processors are limited on demand. Limits that were asked for and can't be kept
+    /// were refused before.
     fn limits(&self, settings: &Settings) -> Limits {
         let pids = self.isolation().limits.pids.then_some(PIDS_DEFAULT);
         let cpu_millis = settings.vcpus.map(|vcpus| vcpus.saturating_mul(1000));
-        Limits { memory_bytes: settings.mem_bytes, pids, cpu_millis }
+        Limits { memory_bytes: settings.mem_bytes.or(self.memory_default), pids, cpu_millis }
     }
 
     /// A sandbox by name or id.

@@ -57,6 +57,13 @@ impl Ring {
         }
     }
 
+    /// The first position from `from` on that is not inside a character.
+    pub(super) fn boundary(&self, from: u64) -> u64 {
+        let skip = usize::try_from(from.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        let inside = self.bytes.iter().skip(skip).take_while(|byte| matches!(byte, 0x80..=0xBF)).count();
+        from + inside as u64
+    }
+
     /// Gives back memory that growing by doubling left over.
     pub(super) fn shrink(&mut self) {
         self.bytes.shrink_to_fit();
@@ -81,6 +88,16 @@ mod tests {
         assert_eq!((ring.start(), ring.end()), (11, 15));
         ring.copy(12, 2, &mut out);
         assert_eq!(out, b"78");
+    }
+
+    #[test]
+    fn a_boundary_is_the_start_of_a_character_or_the_end() {
+        let mut ring = Ring::new(9);
+        ring.push("a€b🙂".as_bytes());
+        let boundaries: Vec<u64> = (0..11).map(|from| ring.boundary(from)).collect();
+        assert_eq!(boundaries, [0, 1, 4, 4, 4, 5, 9, 9, 9, 9, 10]);
+        ring.push(b"cd");
+        assert_eq!((ring.start(), ring.boundary(2)), (2, 4));
     }
 
     proptest! {

@@ -7,10 +7,13 @@
 //! - With no live reader, the buffer holds for the same time after the last one left, or after the start.
 //! - After that the oldest bytes go, and a reader that wanted them sees its next offset jump.
 //!
+//! Output becomes text as it enters, with U+FFFD for what is no UTF-8: positions, cursors and offsets all count the
+//! bytes of the text that is sent, which is what clients count. Raw bytes with raw offsets come with a later extension.
+//!
 //! A plain value: time comes in as an argument, the lock and the wake-ups belong to [`super::command`].
 
 use sandwire_protocol::limits::{FRAME_OUTPUT_MAX, RING_BUFFER_BYTES, RING_REPLAY_BYTES, SLOW_READER_GRACE};
-use sandwire_protocol::utf8_prefix;
+use sandwire_protocol::{LossyDecoder, utf8_prefix};
 use tokio::time::Instant;
 
 use super::ring::Ring;
@@ -25,6 +28,7 @@ pub(super) enum Room {
 }
 
 pub(super) struct Stream {
+    decoder: LossyDecoder,
     ring: Ring,
     replay: u64,
     readers: Vec<Reader>,
@@ -47,7 +51,8 @@ impl Stream {
 
     fn with_sizes(now: Instant, capacity: usize, replay: usize) -> Self {
         let (ring, readers) = (Ring::new(capacity), Vec::new());
-        Self { ring, replay: replay as u64, readers, left: now, closed: false }
+        let decoder = LossyDecoder::default();
+        Self { decoder, ring, replay: replay as u64, readers, left: now, closed: false }
     }
 
     /// Adds a reader that wants everything from `offset` on. Beyond the end it waits for output from there.
@@ -66,12 +71,13 @@ impl Stream {
         for reader in self.readers.iter_mut().filter(|reader| reader.cursor >= before) {
             reader.since = now;
         }
-        self.ring.push(chunk);
+        self.ring.push(&self.decoder.push(chunk));
     }
 
-    /// No more output comes: what was held back for the rest of a character is handed out.
+    /// No more output comes: a started character will never be whole.
     pub(super) fn close(&mut self) {
         self.closed = true;
+        self.ring.push(self.decoder.finish());
         self.ring.shrink();
     }
 
@@ -85,32 +91,29 @@ impl Stream {
     }
 
     /// Replaces `out` by what comes next for a reader, at most one frame and only complete characters, and returns
-    /// its offset; `None` if nothing waits for it.
+    /// its offset; `None` if nothing waits for it. A reader inside a character goes on behind it.
     pub(super) fn take(&mut self, key: u64, out: &mut Vec<u8>, now: Instant) -> Option<u64> {
         let (start, end) = (self.ring.start(), self.ring.end());
         let reader = self.readers.iter_mut().find(|reader| reader.key == key)?;
-        let offset = reader.cursor.max(start);
+        let offset = self.ring.boundary(reader.cursor.max(start));
+        reader.cursor = offset;
         if offset >= end {
             return None;
         }
         self.ring.copy(offset, FRAME_OUTPUT_MAX, out);
-        let last = self.closed && offset + out.len() as u64 == end;
-        if !last {
-            out.truncate(utf8_prefix(out));
-        }
-        if out.is_empty() {
-            return None;
-        }
+        out.truncate(utf8_prefix(out));
         (reader.cursor, reader.since) = (offset + out.len() as u64, now);
         Some(offset)
     }
 
-    /// How much may be appended now.
+    /// How much may be appended now: a third of what is free, less one for a started character, as each byte that
+    /// is no UTF-8 becomes three.
     pub(super) fn room(&self, now: Instant) -> Room {
         let capacity = self.ring.capacity();
         let Some((floor, until)) = self.hold(now) else { return Room::Bytes(capacity) };
         let kept = self.ring.end() - floor.clamp(self.ring.start(), self.ring.end());
-        match capacity.saturating_sub(usize::try_from(kept).unwrap_or(usize::MAX)) {
+        let free = capacity.saturating_sub(usize::try_from(kept).unwrap_or(usize::MAX));
+        match (free / 3).saturating_sub(1) {
             0 => Room::HeldUntil(until),
             room => Room::Bytes(room),
         }
@@ -139,7 +142,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn stream(now: Instant) -> Stream {
-        Stream::with_sizes(now, 16, 12)
+        Stream::with_sizes(now, 16, 4)
     }
 
     fn take(stream: &mut Stream, key: u64, now: Instant) -> Option<(u64, Vec<u8>)> {
@@ -169,7 +172,7 @@ mod tests {
         assert_eq!(take(&mut stream, 1, now), Some((0, vec![b'x'; 16])));
         assert_eq!(stream.room(now), Room::HeldUntil(now + SLOW_READER_GRACE));
         take(&mut stream, 2, now + SECOND);
-        assert_eq!(stream.room(now + SECOND), Room::Bytes(4), "12 bytes stay replayable behind the cursor");
+        assert_eq!(stream.room(now + SECOND), Room::Bytes(3), "4 bytes stay replayable behind the cursor");
     }
 
     #[test]
@@ -206,8 +209,38 @@ mod tests {
         stream.push(b"\xac\xe2", now);
         assert_eq!(take(&mut stream, 1, now), Some((1, "€".as_bytes().to_vec())));
         stream.close();
-        assert_eq!(take(&mut stream, 1, now), Some((4, b"\xe2".to_vec())));
+        assert_eq!(take(&mut stream, 1, now), Some((4, "\u{FFFD}".into())));
         assert_eq!(take(&mut stream, 1, now), None);
+        stream.close();
+        assert_eq!(take(&mut stream, 1, now), None, "once");
+    }
+
+    #[test]
+    fn what_is_no_text_counts_as_what_it_becomes() {
+        let now = Instant::now();
+        let mut stream = stream(now);
+        stream.attach(1, 0, now);
+        assert_eq!(stream.room(now), Room::Bytes(4));
+        stream.push(b"\xff\xfe", now);
+        assert_eq!(take(&mut stream, 1, now), Some((0, "\u{FFFD}\u{FFFD}".into())));
+        stream.push(b"abc", now);
+        assert_eq!(take(&mut stream, 1, now), Some((6, b"abc".to_vec())));
+    }
+
+    #[test]
+    fn a_reader_inside_a_character_goes_on_behind_it() {
+        let now = Instant::now();
+        let mut stream = stream(now);
+        stream.push("a€".as_bytes(), now);
+        stream.attach(1, 2, now);
+        stream.attach(2, 3, now);
+        assert_eq!(take(&mut stream, 1, now), None);
+        stream.push(b"b", now);
+        assert_eq!(take(&mut stream, 1, now), Some((4, b"b".to_vec())));
+        assert_eq!(take(&mut stream, 2, now), Some((4, b"b".to_vec())));
+        stream.attach(3, 0, now);
+        stream.push(&[b'x'; 13], now);
+        assert_eq!(take(&mut stream, 3, now).map(|(offset, _)| offset), Some(4), "2 and 3 were evicted half");
     }
 
     #[test]
@@ -298,22 +331,30 @@ mod tests {
 
         #[test]
         fn a_reader_that_keeps_taking_loses_nothing(
-            sizes in proptest::collection::vec((1usize..24, 0u64..29), 1..200)
+            steps in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 1..24), 0u64..29), 1..200)
         ) {
             let mut now = Instant::now();
             let mut stream = stream(now);
             stream.attach(7, 0, now);
-            let mut seen = 0u64;
-            for (size, pause) in sizes {
+            let (mut written, mut seen) = (Vec::new(), Vec::new());
+            for (bytes, pause) in steps {
                 if let Room::Bytes(room) = stream.room(now) {
-                    stream.push(&vec![b'x'; size.min(room)], now);
+                    let chunk = &bytes[..bytes.len().min(room)];
+                    stream.push(chunk, now);
+                    written.extend_from_slice(chunk);
                 }
                 now += SECOND * u32::try_from(pause).unwrap();
                 if let Some((offset, bytes)) = take(&mut stream, 7, now) {
-                    prop_assert_eq!(offset, seen);
-                    seen += bytes.len() as u64;
+                    prop_assert_eq!(offset, seen.len() as u64);
+                    seen.extend(bytes);
                 }
             }
+            stream.close();
+            if let Some((offset, bytes)) = take(&mut stream, 7, now) {
+                prop_assert_eq!(offset, seen.len() as u64);
+                seen.extend(bytes);
+            }
+            prop_assert_eq!(String::from_utf8(seen).unwrap(), String::from_utf8_lossy(&written).into_owned());
         }
     }
 }

@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
-use sandwire_protocol::ErrorType;
-use sandwire_protocol::limits::STDIN_BUFFER_MAX;
+use sandwire_protocol::limits::{EXECUTE_OUTPUT_MAX, EXECUTES_AT_ONCE, STDIN_BUFFER_MAX};
+use sandwire_protocol::{CommandSpec, ErrorType, SandboxStatus};
+use sandwire_server::engine::{End, Step};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::fake::{KEY, Server, server};
+use crate::fake::{KEY, SILENT, Server, UNDYING, server};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -113,6 +114,23 @@ async fn over_http() {
     let (status, error) =
         fixture.post(json!({"command": "sleep 60", "shell": "/bin/sh", "timeout": 1})).await;
     assert_eq!((status, &error["detail"]["error"]), (408, &json!("CommandError")));
+}
+
+#[tokio::test]
+async fn calls_wait_for_their_turn_and_collect_so_much() {
+    let fixture = fixture().await;
+    let all = u32::try_from(EXECUTES_AT_ONCE).unwrap();
+    let turns = fixture.server.app.executes.acquire_many(all).await.unwrap();
+    let waiting = fixture.post(json!({"command": "echo turn", "shell": "/bin/sh"}));
+    let mut waiting = std::pin::pin!(waiting);
+    let soon = std::time::Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, waiting.as_mut()).await.is_err());
+    drop(turns);
+    assert_eq!(waiting.await.1["stdout"], "turn\n");
+    let much = format!("head -c {} /dev/zero", EXECUTE_OUTPUT_MAX + 1);
+    let (status, error) = fixture.post(json!({"command": much, "shell": "/bin/sh"})).await;
+    assert_eq!((status, &error["detail"]["error"]), (400, &json!("CommandError")));
+    assert_eq!(fixture.server.app.executes.available_permits(), EXECUTES_AT_ONCE);
 }
 
 #[tokio::test]
@@ -226,6 +244,24 @@ async fn a_timeout_is_repeated_and_a_session_expires() {
 }
 
 #[tokio::test]
+async fn the_longest_times_are_long() {
+    let fixture = fixture().await;
+    let longest = json!({
+        "command_id": "c", "timeout_seconds": u64::MAX, "idle_timeout_seconds": i64::MAX, "ttl_seconds": i64::MAX,
+    });
+    let mut socket = fixture.open(&[execute("sleep 0.2; echo out", longest)]).await;
+    next(&mut socket).await.unwrap();
+    drop(socket);
+    let reconnect = [json!({"type": "reconnect", "command_id": "c"})];
+    let first = fixture.talk(&reconnect).await;
+    assert_eq!((first.stdout.as_str(), &first.last["exit_code"]), ("out\n", &json!(0)));
+    // Whether it has expired is what the sweeper asks as well.
+    assert_eq!(fixture.talk(&reconnect).await, first);
+    let answer = fixture.post(json!({"command": "true", "shell": "/bin/sh", "timeout": u64::MAX})).await;
+    assert_eq!(answer.0, 200);
+}
+
+#[tokio::test]
 async fn leaving_kills_when_asked_to() {
     let fixture = fixture().await;
     for spec in [json!({"kill_on_disconnect": true}), json!({"idle_timeout_seconds": 0})] {
@@ -291,6 +327,36 @@ async fn characters_stay_whole_and_the_stream_too() {
 }
 
 #[tokio::test]
+async fn what_is_no_text_counts_as_what_is_sent() {
+    let fixture = fixture().await;
+    let command = "printf 'a\\377\\376'; sleep 0.1; printf 'abc\\342\\202'; sleep 0.1; printf '\\254\\342'; \
+                   read go; printf 'x\\300\\360\\237'; sleep 0.1; printf '\\231\\202\\360'";
+    let spec = json!({"command_id": "c", "close_stdin": false});
+    let mut socket = fixture.open(&[execute(command, spec)]).await;
+    let mut seen = String::new();
+    while !seen.ends_with('€') {
+        let frame = next(&mut socket).await.unwrap();
+        if frame["type"] == "stdout" {
+            assert_eq!(frame["offset"], seen.len());
+            seen.push_str(frame["data"].as_str().unwrap());
+        }
+    }
+    say(&mut socket, &json!({"type": "input", "data": "\n"})).await;
+    drop(socket);
+    let from = async |offset: usize| {
+        fixture.talk(&[json!({"type": "reconnect", "command_id": "c", "stdout_offset": offset})]).await.stdout
+    };
+    let rest = from(seen.len()).await;
+    let whole =
+        String::from_utf8_lossy(b"a\xff\xfeabc\xe2\x82\xac\xe2x\xc0\xf0\x9f\x99\x82\xf0").into_owned();
+    assert_eq!(seen + &rest, whole);
+    for offset in 0..=whole.len() {
+        let boundary = (offset..).find(|at| whole.is_char_boundary(*at)).unwrap();
+        assert_eq!(Some(from(offset).await.as_str()), whole.get(boundary..), "from {offset}");
+    }
+}
+
+#[tokio::test]
 async fn what_stays_in_the_background_lives_on() {
     let fixture = fixture().await;
     let said = fixture.talk(&[execute("(sleep 0.4; echo late; touch alive) & echo main", json!({}))]).await;
@@ -311,6 +377,32 @@ async fn the_death_of_init_ends_everything_with_an_error() {
     assert_eq!((running.stdout.as_str(), error_type(&running)), ("", ErrorType::CommandError));
     let (status, error) = fixture.post(json!({"command": "true"})).await;
     assert_eq!((status, &error["detail"]["error"]), (400, &json!("NotReady")));
+}
+
+#[tokio::test]
+async fn an_init_that_does_not_do_its_work_is_ended() {
+    for (command, message) in [(SILENT, "init does not answer"), (UNDYING, "a killed command does not end")] {
+        let server = server();
+        let path = server.sandbox().await;
+        let sandbox = server.app.engine.get(path.trim_start_matches("/sandboxes/")).unwrap();
+        let spec = CommandSpec { timeout_seconds: Some(1), ..CommandSpec::new(command) };
+        let mut attachment = sandbox.execute(&spec).unwrap();
+        if command == UNDYING {
+            attachment.started().await.unwrap();
+        }
+        tokio::time::pause();
+        let step = attachment.next(&mut Vec::new()).await;
+        assert!(
+            matches!(&step, Step::End(End::Failed(fault)) if fault.kind == ErrorType::CommandError),
+            "{step:?}"
+        );
+        crate::fake::until(async || sandbox.status().0 == SandboxStatus::Failed).await;
+        assert_eq!(sandbox.status().1.unwrap(), message);
+        tokio::time::resume();
+        let (status, error) =
+            server.call("POST", &format!("{path}/execute"), json!({"command": "true"}).to_string()).await;
+        assert_eq!((status, &error["detail"]["error"]), (400, &json!("NotReady")));
+    }
 }
 
 #[tokio::test]

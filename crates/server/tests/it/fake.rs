@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use sandwire_isolate::SandboxSpec;
 use sandwire_isolate::socket::{recv, send};
 use sandwire_isolate::wire::{self, Event, Failure};
+use sandwire_protocol::limits::EXECUTES_AT_ONCE;
 use sandwire_protocol::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
 use sandwire_server::engine::{Backend, Cell, CreateFailed, Engine, StateDir};
 use sandwire_server::{ApiKey, App, app};
@@ -31,6 +32,14 @@ use tower::ServiceExt;
 pub(crate) const KEY: &str = "secret";
 /// A sandbox of this name can't be made.
 pub(crate) const BROKEN: &str = "broken";
+
+/// A file of this name is a pipe that nobody reads or writes.
+pub(crate) const PIPE: &str = "/pipe";
+
+/// The start of a command that contains this is never answered.
+pub(crate) const SILENT: &str = "SILENT";
+/// A command that contains this never ends.
+pub(crate) const UNDYING: &str = "UNDYING";
 
 struct FakeBackend {
     isolation: Isolation,
@@ -117,6 +126,12 @@ impl Init {
             rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both).unwrap();
             return self.kill_all();
         }
+        if spawn.argv.iter().any(|argument| argument.contains(SILENT)) {
+            return;
+        }
+        if spawn.argv.iter().any(|argument| argument.contains(UNDYING)) {
+            return self.say(&Event::Spawned { id: spawn.id, pid: 1 }, &[]);
+        }
         let mut fds = fds.into_iter().map(Stdio::from);
         let mut command = Command::new(&spawn.argv[0]);
         command.args(&spawn.argv[1..]).env_clear().envs(spawn.env).process_group(0).current_dir(&self.root);
@@ -141,7 +156,11 @@ impl Init {
     }
 
     fn open(&self, req: u64, path: &str) -> std::io::Result<(Event, Option<File>)> {
-        let file = File::open(self.inside(path))?;
+        // What one that was taken over might do.
+        let file = match path {
+            PIPE => File::from(OwnedFd::from(std::io::pipe()?.0)),
+            path => File::open(self.inside(path))?,
+        };
         let meta = file.metadata()?;
         let mtime = meta.modified()?.duration_since(UNIX_EPOCH).unwrap().as_secs();
         let event = Event::FileOpened { req, size: meta.len(), mtime: i64::try_from(mtime).unwrap() };
@@ -152,7 +171,10 @@ impl Init {
         let dest = self.inside(path);
         fs::create_dir_all(dest.parent().unwrap())?;
         let temp = dest.with_extension("temporary");
-        let file = File::create(&temp)?;
+        let file = match path {
+            PIPE => File::from(OwnedFd::from(std::io::pipe()?.1)),
+            _ => File::create(&temp)?,
+        };
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         Ok((Event::FileCreated { req, temp: text(temp), dest: text(dest) }, Some(file)))
     }
@@ -221,6 +243,7 @@ pub(crate) fn server_with(limits: bool) -> Server {
         key: ApiKey::given(KEY).unwrap(),
         listen: SocketAddr::from(([127, 0, 0, 1], 4711)),
         stopping: CancellationToken::new(),
+        executes: tokio::sync::Semaphore::new(EXECUTES_AT_ONCE),
         sockets: TaskTracker::new(),
     });
     Server { app, _state: state, dir, inits }

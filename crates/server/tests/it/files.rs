@@ -5,7 +5,7 @@ use axum::http::Request;
 use sandwire_protocol::limits::FILE_CHUNK;
 use serde_json::json;
 
-use crate::fake::{KEY, server};
+use crate::fake::{KEY, PIPE, server};
 
 fn request(method: &str, path: &str) -> axum::http::request::Builder {
     Request::builder().method(method).uri(path).header("x-api-key", KEY)
@@ -81,4 +81,33 @@ async fn a_broken_upload_changes_nothing() {
         .raw(request("GET", &format!("{sandbox}/download?path=/kept")).body(Body::empty()).unwrap())
         .await;
     assert_eq!(kept, b"first");
+}
+
+#[tokio::test]
+async fn files_that_do_not_say_their_size_are_read_to_their_end() {
+    let server = server();
+    let sandbox = server.sandbox().await;
+    let link =
+        json!({"command": "ln -s /proc/version version; touch -d 12000-01-01 far", "shell": "/bin/sh"});
+    let (status, linked) = server.call("POST", &format!("{sandbox}/execute"), link.to_string()).await;
+    assert_eq!((status, &linked["exit_code"]), (200, &json!(0)), "{linked}");
+    let version = std::fs::read("/proc/version").unwrap();
+    for (method, content) in [("GET", &version[..]), ("HEAD", &[])] {
+        let path = format!("{sandbox}/download?path=/version");
+        let (status, headers, body) = server.raw(request(method, &path).body(Body::empty()).unwrap()).await;
+        assert_eq!((status.as_u16(), &body[..]), (200, content));
+        assert_eq!(headers["content-length"], version.len().to_string());
+    }
+    let (status, ..) = server.call("GET", &format!("{sandbox}/download?path=/far"), "").await;
+    assert_eq!(status, 200, "a date that HTTP has no word for");
+}
+
+#[tokio::test]
+async fn only_regular_files_are_taken_from_init() {
+    let server = server();
+    let sandbox = server.sandbox().await;
+    for (method, call, kind) in [("GET", "download", "ReadError"), ("POST", "upload", "WriteError")] {
+        let (status, error) = server.call(method, &format!("{sandbox}/{call}?path={PIPE}"), "body").await;
+        assert_eq!((status, &error["detail"]["error"]), (500, &json!(kind)));
+    }
 }
