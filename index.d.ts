@@ -58,7 +58,7 @@ export interface CreateSandboxOptions extends CallOptions {
   snapshotName?: string;
   /** Unique name. Default: made by the server. */
   name?: string;
-  /** Seconds that the server waits for readiness. Default 30. */
+  /** Seconds that the server waits for readiness. Default 30. Means nothing with `waitForReady: false`. */
   timeout?: number;
   /** Whether to wait until it is ready (default), or to return at once with status `provisioning`. */
   waitForReady?: boolean;
@@ -133,6 +133,25 @@ export interface SandboxData {
 /** Output as text, or as bytes with `output: "bytes"`. */
 export type OutputData = string | Uint8Array;
 
+/** How output is delivered; see {@link ReceiveOptions.output}. */
+export type OutputMode = "text" | "bytes";
+
+/** What output is under a mode. */
+export type DataOf<Output extends OutputMode> = Output extends "text" ? string : Uint8Array;
+
+/** The mode that gives such data. */
+export type ModeOf<Data extends OutputData> = Data extends string ? "text" : "bytes";
+
+/** The result under `reject`: without errors there may be no exit code. */
+export type ResultOf<Data extends OutputData, Reject extends boolean> = [Reject] extends [true]
+  ? ExecutionResult<Data>
+  : SettledResult<Data>;
+
+/** What `run` resolves with: the result, or with `wait: false` a handle. */
+export type RunOutcome<Output extends OutputMode, Wait extends boolean, Reject extends boolean> = Wait extends false
+  ? CommandHandle<DataOf<Output>, ResultOf<DataOf<Output>, Reject>>
+  : ResultOf<DataOf<Output>, Reject>;
+
 /** A piece of a command's output. */
 export interface OutputChunk<Data extends OutputData = string> {
   stream: "stdout" | "stderr";
@@ -187,14 +206,10 @@ export const ExecutionResult: { readonly prototype: ExecutionResult; [Symbol.has
 /** How a command's output is received. */
 export interface ReceiveOptions<Data extends OutputData = string> extends CallOptions {
   /**
-   * Called with each piece of stdout. A returned promise holds the next piece back. If it throws, the command is killed
-   * and the call rejects with what was thrown.
+   * `"text"` (default): strings. `"bytes"`: `Uint8Array`, of the same text: the wire carries text, so what is not UTF-8
+   * arrives as U+FFFD **in both modes**. Write binary output to a file and `read` it, or encode it (`base64`).
    */
-  onStdout?: (data: Data) => void;
-  /** Called with each piece of stderr; otherwise like `onStdout`. */
-  onStderr?: (data: Data) => void;
-  /** `"text"` (default): strings, what is not UTF-8 becomes U+FFFD. `"bytes"`: `Uint8Array`. */
-  output?: "text" | "bytes";
+  output?: ModeOf<Data>;
   /** Output kept per stream for the result, bytes. Default 256 MiB. Loops and callbacks always get everything. */
   maxOutputBytes?: number;
   /**
@@ -206,7 +221,7 @@ export interface ReceiveOptions<Data extends OutputData = string> extends CallOp
 
 /** Who runs a command, where and with what. */
 export interface RunConfig {
-  /** `name`, `uid`, `name:group` or `uid:gid`. */
+  /** `name`, `uid`, `name:group` or `uid:gid`. The local server takes `root`, `uid` and `uid:gid` only, for now. */
   user?: string;
   /** Absolute working directory. */
   work_dir?: string;
@@ -224,8 +239,18 @@ export interface RunOptions<Data extends OutputData = string> extends ReceiveOpt
   cwd?: string;
   /** Shell that runs the command with `-c`. Default `/bin/bash`. */
   shell?: string;
-  /** `true` (default): resolves with the result. `false`: resolves with a handle as soon as the command runs. */
+  /**
+   * `true` (default): resolves with the result. `false`: resolves with a handle as soon as the command runs; loop over it
+   * for the output, callbacks are refused with it.
+   */
   wait?: boolean;
+  /**
+   * Called with each piece of stdout. A returned promise holds the next piece back. If it throws, the command is killed
+   * and the call rejects with what was thrown.
+   */
+  onStdout?: (data: Data) => void;
+  /** Called with each piece of stderr; otherwise like `onStdout`. */
+  onStderr?: (data: Data) => void;
   /** Seconds that a running command survives without a client; -1 = forever. Default 300. */
   idleTimeout?: number;
   /** Kill the command when its last client leaves; a `break` out of the loop leaves. Default `false`. */
@@ -314,40 +339,19 @@ export class Sandbox implements SandboxData, AsyncDisposable {
    *   {@link SandboxNotReadyError} {@link DataplaneNotConfiguredError}; what a started command had delivered is on the
    *   error, under the names of {@link SettledResult}
    */
-  run(
+  run<Output extends OutputMode = "text", Wait extends boolean = true, Reject extends boolean = true>(
     command: string,
-    options: RunOptions<Uint8Array> & { output: "bytes"; wait: false; reject: false },
-  ): Promise<CommandHandle<Uint8Array, SettledResult<Uint8Array>>>;
-  run(
-    command: string,
-    options: RunOptions<Uint8Array> & { output: "bytes"; wait: false },
-  ): Promise<CommandHandle<Uint8Array>>;
-  run(
-    command: string,
-    options: RunOptions & { output?: "text"; wait: false; reject: false },
-  ): Promise<CommandHandle<string, SettledResult>>;
-  run(command: string, options: RunOptions & { output?: "text"; wait: false }): Promise<CommandHandle>;
-  run(
-    command: string,
-    options: RunOptions<Uint8Array> & { output: "bytes"; wait?: true; reject: false },
-  ): Promise<SettledResult<Uint8Array>>;
-  run(
-    command: string,
-    options: RunOptions<Uint8Array> & { output: "bytes"; wait?: true },
-  ): Promise<ExecutionResult<Uint8Array>>;
-  run(command: string, options: RunOptions & { output?: "text"; wait?: true; reject: false }): Promise<SettledResult>;
-  run(command: string, options?: RunOptions & { output?: "text"; wait?: true }): Promise<ExecutionResult>;
-  run(command: string, options?: RunOptions & { output?: "text" }): Promise<ExecutionResult | CommandHandle>;
+    options?: RunOptions<DataOf<Output>> & { output?: Output; wait?: Wait; reject?: Reject },
+  ): Promise<RunOutcome<Output, Wait, Reject>>;
 
   /**
    * Attaches to a command that runs, or that ended less than its `ttlSeconds` ago.
    * @throws {@link SandboxOperationError} with `errorType` `CommandNotFound` or `SessionExpired`
    */
-  reconnect(
+  reconnect<Output extends OutputMode = "text", Reject extends boolean = true>(
     commandId: string,
-    options: ReconnectOptions<Uint8Array> & { output: "bytes" },
-  ): Promise<CommandHandle<Uint8Array>>;
-  reconnect(commandId: string, options?: ReconnectOptions & { output?: "text" }): Promise<CommandHandle>;
+    options?: ReconnectOptions<DataOf<Output>> & { output?: Output; reject?: Reject },
+  ): Promise<RunOutcome<Output, false, Reject>>;
 
   /**
    * Reads a file. Relative paths start in the sandbox's home.
@@ -366,9 +370,12 @@ export class Sandbox implements SandboxData, AsyncDisposable {
   delete(options?: CallOptions): Promise<void>;
   /** Reads its data anew. */
   refresh(options?: CallOptions): Promise<this>;
-  /** Ends the attachments of its handles. Deletes it only if {@link SandboxClient.sandbox} made it. */
+  /** Ends the attachments of its handles; the sandbox lives on. Idempotent. */
+  close(): void;
+  /** Closes it. Deletes it only if {@link SandboxClient.sandbox} made it. */
   [Symbol.asyncDispose](): Promise<void>;
   toString(): string;
+  toJSON(): SandboxData;
 }
 
 /**
@@ -383,17 +390,22 @@ export class CommandHandle<Data extends OutputData = string, Result = ExecutionR
   /** Process id inside the sandbox, where the server says it. */
   readonly pid: number | null;
   /**
-   * The result, once the command has ended. Takes the output that no loop takes; a loop that runs is waited for. Rejects
-   * like `run`; nobody needs to handle it.
+   * The result, once the command has ended. It waits for no loop and takes no output from one that runs, so a loop may
+   * await it, after `kill()` always. Without `kill()` the command must be able to end: what is beyond `maxOutputBytes` is
+   * held back for the loop. Rejects like `run`; nobody needs to handle it.
    */
   readonly result: Promise<Result>;
   /** First byte of stdout that was not delivered yet, for {@link Sandbox.reconnect}. */
   readonly lastStdoutOffset: number;
   /** First byte of stderr that was not delivered yet. */
   readonly lastStderrOffset: number;
+  /** After `close()` it throws, unless everything was delivered before. */
   [Symbol.asyncIterator](): AsyncIterableIterator<OutputChunk<Data>, undefined>;
-  /** Kills the command and all it started. Resolves `false` if it is over. */
-  kill(): Promise<boolean>;
+  /**
+   * Kills the command and all it started. Resolves `false` if it is over.
+   * @throws {@link UnsupportedError} for any other signal; none is sent then
+   */
+  kill(signal?: "SIGKILL"): Promise<boolean>;
   /** Writes to stdin. Resolves `false` if the command is over. */
   sendInput(data: string | Uint8Array): Promise<boolean>;
   /** Ends stdin. Resolves `false` if the command is over. */

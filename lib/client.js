@@ -26,7 +26,7 @@ const configRules = {
 
 const createRules = {
   snapshotName: rules.text,
-  name: rules.text,
+  name: rules.name,
   timeout: rules.wholeSeconds,
   waitForReady: rules.flag,
   idleTtlSeconds: rules.minutes,
@@ -152,7 +152,7 @@ class SandboxClient {
   }
 
   async waitForSandbox(name, options) {
-    check("waitForSandbox", "name", name, rules.text);
+    check("waitForSandbox", "name", name, rules.name);
     const { signal, ...given } = parse("waitForSandbox", waitRules, options);
     const timeout = given.timeout ?? WAIT_TIMEOUT_SECONDS;
     const interval = given.pollInterval ?? POLL_INTERVAL_SECONDS;
@@ -163,7 +163,7 @@ class SandboxClient {
   }
 
   #named(method, name, given) {
-    check(method, "name", name, rules.text);
+    check(method, "name", name, rules.name);
     const options = parse(method, callRules, given);
     return { call: callOptions(options), signal: options.signal };
   }

@@ -4,7 +4,8 @@
 
 const { inspect } = require("node:util");
 const { whenAborted } = require("./abort.js");
-const { check, rules, toBuffer } = require("./options.js");
+const { Callbacks } = require("./callbacks.js");
+const { check, checkSignal, rules, toBuffer } = require("./options.js");
 const { classes } = require("./errors.js");
 const { callersLine, fromNative } = require("./failure.js");
 const { ExecutionResult, settleFailure } = require("./result.js");
@@ -16,12 +17,12 @@ class CommandHandle {
   #native;
   #plan;
   #chunks;
+  #callbacks;
   #turns = new Turns();
   #closed = false;
+  #killed = false;
   /** @type {Promise<any> | null} */
   #result = null;
-  /** @type {{ error: unknown } | null} what a callback threw */
-  #fault = null;
   /** @type {Promise<void> | null} the kill that the signal's abort caused */
   #aborting = null;
   #release;
@@ -31,14 +32,23 @@ class CommandHandle {
     this.#native = native;
     this.#plan = plan;
     this.#chunks = new Chunks(native);
+    this.#callbacks = plan.callbacks ? new Callbacks(plan) : null;
     this.commandId = native.commandId;
     this.pid = native.pid;
     this.#release = whenAborted(plan.signal, this, (handle) => (handle.#aborting = handle.#stop()));
   }
 
   async #stop() {
-    const sent = await this.#native.kill().catch(() => false);
+    this.#callbacks?.interrupt();
+    const sent = await this.#kill().catch(() => false);
     if (!sent) this.#native.detach();
+  }
+
+  /** From now on the end counts: no output is held back for a loop that may never ask again. */
+  #kill() {
+    this.#killed = true;
+    this.#chunks.pause();
+    return this.#native.kill();
   }
 
   get lastStdoutOffset() {
@@ -52,9 +62,9 @@ class CommandHandle {
   [Symbol.asyncIterator]() {
     return new ChunkLoop({
       turns: this.#turns,
-      take: () => (this.#plan.callbacks || this.#aborting ? null : this.#chunks.take()),
+      take: () => (this.#aborting ? null : this.#chunks.take()),
       pull: () => this.#pull(),
-      left: () => this.#plan.killOnBreak && this.detach(),
+      left: () => (this.#plan.killOnBreak ? this.detach() : this.#chunks.pause()),
       refuse: () => {
         const message = `command ${this.commandId} is being iterated already; leave that loop before you start another`;
         throw new classes.SandboxClientError(message);
@@ -62,13 +72,15 @@ class CommandHandle {
     });
   }
 
-  /** The next chunk, handed to the callbacks; `null` at the end. */
+  /** The next chunk; `null` at the end. */
   async #pull() {
     for (;;) {
       await this.#throwIfAborted();
       const chunk = this.#chunks.take();
-      if (chunk !== null) return this.#plan.callbacks ? this.#callBack(chunk) : chunk;
-      if (await this.#chunks.fill()) continue;
+      if (chunk !== null) return chunk;
+      const more = await this.#chunks.fill();
+      if (this.#killed) this.#chunks.pause();
+      if (more) continue;
       await this.#throwIfAborted();
       return null;
     }
@@ -80,19 +92,6 @@ class CommandHandle {
     throw this.#plan.signal.reason;
   }
 
-  /** A callback that throws ends the command: nobody is left who wants its output. A promise holds the output back. */
-  async #callBack(chunk) {
-    const callback = chunk.stream === "stdout" ? this.#plan.onStdout : this.#plan.onStderr;
-    try {
-      await callback?.(chunk.data);
-    } catch (error) {
-      this.#fault = { error };
-      await this.#stop();
-      throw error;
-    }
-    return chunk;
-  }
-
   get result() {
     if (this.#result === null) {
       const stamp = callersLine();
@@ -102,28 +101,35 @@ class CommandHandle {
     return this.#result;
   }
 
-  /** A loop that runs gets the output; `result` takes what is left. */
+  /**
+   * Never waits for a loop, which may itself be waiting for the result. A loop that runs, or that starts in the same turn
+   * of the program, still gets all output.
+   */
   async #settle() {
-    await this.#turns.idle();
-    if (this.#plan.callbacks) await this.#drain();
+    const served = this.#callbacks === null || (await this.#serve(this.#callbacks));
+    await undefined;
+    if (this.#turns.busy && !this.#killed) await this.#chunks.claim();
     const ending = await this.#ending();
     this.#release();
-    if (this.#fault) throw this.#fault.error;
-    if (this.#aborting) return this.#aborted(ending);
+    if (this.#callbacks?.fault) throw this.#callbacks.fault.error;
+    // An abort that comes after the end changes nothing.
+    const finished = served && ending.result?.outcome === "exited";
+    if (this.#aborting && !finished) return this.#aborted(ending);
     return ending.result ?? settleFailure(ending.error, this.#plan);
   }
 
-  /** Runs the callbacks to the end. Why they ended early is kept in #fault or #aborting, or told again by #ending. */
-  async #drain() {
-    for (const loop = this[Symbol.asyncIterator](); ;) {
-      const { done } = await loop.next().catch(() => ({ done: true }));
-      if (done) return;
+  /** Whether the callbacks got everything. If not, #aborting, their fault or #ending says why. */
+  async #serve(callbacks) {
+    try {
+      for (let chunk; (chunk = await this.#pull()) !== null;) await callbacks.take(chunk);
+      return true;
+    } catch {
+      if (callbacks.fault) await this.#stop();
+      return false;
     }
   }
 
-  /** No loop runs now, so nothing is held back for one. */
   async #ending() {
-    this.#native.pause();
     try {
       return { result: ExecutionResult.fromNative(await this.#native.result(), this.#plan) };
     } catch (error) {
@@ -138,8 +144,10 @@ class CommandHandle {
     return partial.withOutcome("aborted");
   }
 
-  kill() {
-    return this.#control(() => this.#native.kill());
+  /** @param {"SIGKILL"} [signal] */
+  kill(signal = "SIGKILL") {
+    checkSignal(signal);
+    return this.#control(() => this.#kill());
   }
 
   /** @param {string | Uint8Array} data */
@@ -163,7 +171,7 @@ class CommandHandle {
   detach() {
     if (this.#closed) return;
     this.#closed = true;
-    this.#chunks.end();
+    this.#chunks.close();
     this.#native.detach();
     this.#release();
   }

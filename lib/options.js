@@ -10,11 +10,11 @@ const { classes } = require("./errors.js");
 const STRING_MAX = 0x1fffffe8;
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-const isText = (value) => typeof value === "string" && value !== "" && !value.includes("\0");
+const isText = (value) => typeof value === "string" && value !== "" && !value.includes("\0") && value.isWellFormed();
 const isWhole = (least) => (value) => Number.isSafeInteger(value) && value >= least;
 const isEntries = (value, test) => isObject(value) && Object.entries(value).every(([key, item]) => test(key, item));
 const isVariable = (key, value) =>
-  isText(key) && !key.includes("=") && typeof value === "string" && !value.includes("\0");
+  isText(key) && !key.includes("=") && typeof value === "string" && !value.includes("\0") && value.isWellFormed();
 const isHeader = (key, value) =>
   /^[!#$%&'*+.^_`|~\w-]+$/.test(key) && typeof value === "string" && /^[\t\x20-\x7e\x80-\xff]*$/.test(value);
 
@@ -28,7 +28,13 @@ function isJson(value) {
 
 /** @type {Record<string, Rule>} */
 const rules = {
-  text: { expects: "a non-empty string without NUL", test: isText },
+  // A lone surrogate has no UTF-8: it would arrive as another character.
+  text: { expects: "a non-empty string without NUL and lone surrogates", test: isText },
+  // In a URL these two are other resources.
+  name: {
+    expects: 'a non-empty string without NUL and lone surrogates, and neither "." nor ".."',
+    test: (value) => isText(value) && value !== "." && value !== "..",
+  },
   string: { expects: "a string", test: (value) => typeof value === "string" },
   secret: {
     expects: 'a string (undefined: from the environment, "": none)',
@@ -69,7 +75,7 @@ const rules = {
   },
   json: { expects: "an object that can be sent as JSON", test: isJson, secret: true },
   environment: {
-    expects: "an object of strings by variable name, without NUL",
+    expects: "an object of strings by variable name, without NUL and lone surrogates",
     test: (value) => isEntries(value, isVariable),
     secret: true,
   },
@@ -145,6 +151,14 @@ function parse(call, known, given = {}) {
   return options;
 }
 
+/** Another signal must never become a SIGKILL: who asks for SIGTERM counts on a clean end. */
+function checkSignal(signal) {
+  if (signal === "SIGKILL") return;
+  const remedy = 'call kill() for SIGKILL, or send it from inside: sandbox.run("kill -TERM ...")';
+  const message = `kill: only "SIGKILL" can be sent, not ${describe(signal)}; ${remedy}`;
+  throw new classes.UnsupportedError(message, { operation: "kill", remedy });
+}
+
 /** The part of parsed options that each native call takes. */
 const callOptions = ({ headers, timeoutMs }) => ({ headers: headers && Object.entries(headers), timeoutMs });
 
@@ -154,4 +168,4 @@ function toBuffer(data) {
   return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 }
 
-module.exports = { rules, callRules, oneOf, check, parse, callOptions, toBuffer };
+module.exports = { rules, callRules, oneOf, check, checkSignal, parse, callOptions, toBuffer };

@@ -10,8 +10,6 @@ const TIMEOUT_SECONDS = 60;
 
 const receiveRules = {
   ...callRules,
-  onStdout: rules.callback,
-  onStderr: rules.callback,
   output: oneOf("text", "bytes"),
   maxOutputBytes: rules.outputLimit,
   reject: rules.flag,
@@ -31,6 +29,8 @@ const runRules = {
   runConfig: rules.json,
   closeInput: rules.flag,
   input: rules.bytes,
+  onStdout: rules.callback,
+  onStderr: rules.callback,
   ...receiveRules,
 };
 
@@ -78,9 +78,7 @@ function commandSpec(command, options) {
 const reception = (options) => ({
   call: callOptions(options),
   signal: options.signal,
-  onStdout: options.onStdout,
-  onStderr: options.onStderr,
-  callbacks: options.onStdout !== null || options.onStderr !== null,
+  callbacks: false,
   raw: options.output === "bytes",
   reject: options.reject ?? true,
   killOnBreak: options.killOnDisconnect ?? false,
@@ -105,14 +103,23 @@ function closesInput({ pty, closeInput }, wait) {
 /** @param {unknown} command @param {any} given */
 function planRun(command, given) {
   check("run", "command", command, {
-    expects: "a string without NUL",
-    test: (value) => typeof value === "string" && !value.includes("\0"),
+    expects: "a string without NUL and lone surrogates",
+    test: (value) => typeof value === "string" && !value.includes("\0") && value.isWellFormed(),
   });
   const options = parse("run", runRules, given);
   const wait = options.wait ?? true;
+  const { onStdout, onStderr } = options;
+  const callbacks = onStdout !== null || onStderr !== null;
+  if (callbacks && !wait) {
+    const message = "run: `wait: false` gives a handle to loop over and excludes `onStdout` and `onStderr`; drop one";
+    throw new classes.ValidationError(message, { field: "wait" });
+  }
   const input = options.input === null ? null : toBuffer(options.input);
   return {
     ...reception(options),
+    onStdout,
+    onStderr,
+    callbacks,
     wait,
     spec: commandSpec(command, options),
     stream: streamOptions(options, closesInput(options, wait), input),

@@ -1,6 +1,7 @@
 "use strict";
 // A sandbox: what the server said of it, and what can be done inside.
 
+const { inspect } = require("node:util");
 const { cancellable, isAbortOf, withSignal } = require("./abort.js");
 const { CommandHandle } = require("./command.js");
 const { classes } = require("./errors.js");
@@ -139,9 +140,14 @@ class Sandbox {
     return this;
   }
 
-  async [Symbol.asyncDispose]() {
+  /** Ends the attachments of its handles; the sandbox lives on. */
+  close() {
     for (const weak of this.#handles) weak.deref()?.close();
     this.#handles.clear();
+  }
+
+  async [Symbol.asyncDispose]() {
+    this.close();
     if (!this.#owned) return;
     try {
       await this.delete();
@@ -152,6 +158,14 @@ class Sandbox {
 
   toString() {
     return `[Sandbox name="${this.name}"]`;
+  }
+
+  toJSON() {
+    return { ...this };
+  }
+
+  [inspect.custom]() {
+    return this.toString();
   }
 }
 

@@ -2,6 +2,7 @@
 // Output on its way from native batches to `for await`. One crossing of the language boundary brings many chunks as one
 // flat array `[kind, data, offset, kind, ...]`; chunk objects are made here, one at a time, as the loop takes them.
 
+const { classes } = require("./errors.js");
 const { fromNative } = require("./failure.js");
 
 const STRIDE = 3;
@@ -15,6 +16,8 @@ class Chunks {
   #batch = NOTHING;
   #next = 0;
   #over = false;
+  #closed = false;
+  #filling = false;
   /** @type {Promise<any[] | null> | null} */
   #prefetched = null;
   #last = { stdout: null, stderr: null };
@@ -37,33 +40,54 @@ class Chunks {
 
   /** Waits for more; `false` at the end. Never called while another call waits. */
   async fill() {
+    if (this.#closed) throw closed();
     if (this.#over) return false;
     const pending = this.#prefetched ?? this.#native.nextBatch();
     this.#prefetched = null;
+    this.#filling = true;
     try {
       const batch = await pending;
-      if (this.#over) return false;
+      if (this.#closed) throw closed();
       this.#over = batch === null;
       this.#batch = batch ?? NOTHING;
     } catch (error) {
       this.#over = true;
       throw fromNative(error);
+    } finally {
+      this.#filling = false;
     }
     this.#next = 0;
-    if (!this.#over) this.#prefetch();
+    // Only what resolves at once: a promise that waits for output would keep the program alive after its loop ended.
+    if (!this.#over && this.#native.ready) this.#prefetch();
     return !this.#over;
   }
 
-  /** Only what resolves at once: a promise that waits for output would keep the program alive after its loop ended. */
   #prefetch() {
-    if (!this.#native.ready) return;
     this.#prefetched = this.#native.nextBatch();
     this.#prefetched.catch(ignore);
   }
 
-  /** Nobody takes more. */
-  end() {
-    this.#over = true;
+  /**
+   * Tells the native side that a loop is on its way, so that a waiting result leaves the loop its output. Resolves when
+   * what is there already was fetched.
+   */
+  async claim() {
+    if (this.#over || this.#filling) return;
+    const ready = this.#native.ready;
+    if (!this.#prefetched) this.#prefetch();
+    if (ready) await this.#prefetched?.catch(ignore);
+  }
+
+  /** Nobody takes output for now: the native side need not hold it back. A fetch that is under way takes hold once more. */
+  pause() {
+    this.#native.pause();
+    const ahead = this.#prefetched;
+    ahead?.then(() => ahead === this.#prefetched && this.#native.pause()).catch(ignore);
+  }
+
+  /** Nobody takes more: later loops fail, unless everything was delivered. */
+  close() {
+    this.#closed = !this.#over;
     this.#batch = NOTHING;
   }
 
@@ -74,31 +98,27 @@ class Chunks {
   }
 }
 
+/** The same as the native side tells a call that waits while the handle is closed. */
+const closed = () => new classes.SandboxClientError("the handle was closed before the command ended");
+
 /** Lets one loop at a time take chunks. */
 class Turns {
-  /** @type {{ loop: object, ended: Promise<void>, end: () => void } | null} */
+  /** @type {object | null} */
   #running = null;
+
+  get busy() {
+    return this.#running !== null;
+  }
 
   /** @param {object} loop @returns {boolean} whether it is this loop's turn */
   enter(loop) {
-    if (this.#running) return this.#running.loop === loop;
-    let end = ignore;
-    const ended = new Promise((resolve) => (end = () => resolve(undefined)));
-    this.#running = { loop, ended, end };
-    return true;
+    this.#running ??= loop;
+    return this.#running === loop;
   }
 
   /** @param {object} loop */
   leave(loop) {
-    if (this.#running?.loop !== loop) return;
-    this.#running.end();
-    this.#running = null;
-  }
-
-  /** Resolves when no loop runs. A loop that starts in the same turn of the program counts. */
-  async idle() {
-    await undefined;
-    while (this.#running) await this.#running.ended;
+    if (this.#running === loop) this.#running = null;
   }
 }
 

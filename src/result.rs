@@ -44,7 +44,7 @@ impl NativeResult {
         self.inner.signal
     }
 
-    /// From `started` to the end.
+    /// From the sending of the frame that executed or attached to the command, to its `exit` or other end.
     #[napi(getter)]
     #[must_use]
     pub fn duration_ms(&self) -> f64 {

@@ -102,6 +102,9 @@ describe("bad input", () => {
     );
     controller.abort();
     expect(await pending).toBe(controller.signal.reason);
-    expect((await local.sandbox.run("ls /tmp/aborted")).success).toBe(false);
+    // The transfer may have been over before the abort: then the whole file is there, but never a part of it.
+    const size = (await local.sandbox.run("stat -c %s /tmp/aborted 2>/dev/null; ls -A /tmp | grep -c sandwire-"))
+      .stdout;
+    expect(["0\n", "20000000\n0\n"]).toContain(size);
   });
 });

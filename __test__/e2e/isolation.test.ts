@@ -5,17 +5,20 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { homedir, hostname, networkInterfaces, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { lives, until, useLocalServer } from "./local.js";
+import { SYSTEM_CALLS } from "./system-calls.js";
 
 const local = useLocalServer();
 const random = Math.floor(Math.random() * 1e9);
 const marker = `marker-${random}`;
+const INIT = /^sandwire-init$/;
 const rooted = process.getuid?.() === 0;
 
 let hostFile: string;
+let homeFolder: string;
 let decoy: ChildProcess;
 let tcp: Server;
 let abstractSocket: Server;
@@ -26,6 +29,8 @@ const listening = (server: Server, where: object) =>
 beforeAll(async () => {
   hostFile = join(mkdtempSync(join(tmpdir(), "sandwire-host-")), "secret");
   writeFileSync(hostFile, marker);
+  homeFolder = mkdtempSync(join(homedir(), ".sandwire-marker-"));
+  writeFileSync(join(homeFolder, "secret"), marker);
   decoy = spawn("sleep", [`1${random}`]);
   tcp = await listening(createServer(), { port: 0, host: "0.0.0.0" });
   abstractSocket = await listening(createServer(), { path: `\0${marker}` });
@@ -35,7 +40,7 @@ afterAll(() => {
   decoy?.kill();
   tcp?.close();
   abstractSocket?.close();
-  rmSync(dirname(hostFile), { recursive: true });
+  for (const folder of [dirname(hostFile), homeFolder]) rmSync(folder, { recursive: true });
 });
 
 const sh = (command: string, options: object = {}) => local.sandbox.run(command, { timeout: 30, ...options });
@@ -95,9 +100,27 @@ describe("processes", () => {
     );
     expect(Math.max(...pids)).toBeLessThan(100_000);
     expect(pids).toContain(1);
-    expect((await output("cat /proc/1/comm")).length).toBeGreaterThan(0);
-    const listed = await sh("ps -eo pid,args");
-    if (listed.success) expect(listed.stdout.split("\n").length).toBeLessThan(12);
+    expect(await output("cat /proc/1/comm")).toMatch(INIT);
+    const listed = await sh("ps -eo pid=,comm=");
+    expect(listed).toMatchObject({ success: true, stderr: "" });
+    const lines = listed.stdout.trimEnd().split("\n");
+    const [pid, name = ""] = lines[0]?.trim().split(" ") ?? [];
+    expect(pid).toBe("1");
+    expect(name).toMatch(INIT);
+    expect(lines.some((line) => line.endsWith(" ps"))).toBe(true);
+    expect(lines.length).toBeLessThan(12);
+  });
+
+  it("of a command hold no socket: there is no way to init or to the server", async () => {
+    const listing = "for fd in /proc/self/fd/*; do readlink $fd; done; ls -l /proc/self/fd /proc/$$/fd";
+    for (const options of [{}, { input: "x" }]) {
+      const { stdout } = await sh(listing, options);
+      expect(stdout).toMatch(/ 0 -> /);
+      expect(stdout).toMatch(/ 2 -> pipe:/);
+      expect(stdout).not.toMatch(/socket:|anon_inode/);
+    }
+    await using handle = await local.sandbox.run(listing, { wait: false });
+    expect((await handle.result).stdout).not.toMatch(/socket:|anon_inode/);
   });
 
   it("of the host can't be signalled; killing everything kills the sandbox's own only", async () => {
@@ -134,6 +157,18 @@ describe("files", () => {
     expect(await output("ls -A /home/user 2>/dev/null")).toBe("");
     for (const folder of ["/srv", "/mnt", "/media"]) expect(await output(`ls -A ${folder} 2>/dev/null`)).toBe("");
     expect((await sh(`ls ${homedir()}/.ssh ${homedir()}/.npmrc ${homedir()}/.cargo`)).stdout).toBe("");
+  });
+
+  it("in the home of the server's own user are out of reach", async () => {
+    const path = join(homeFolder, "secret");
+    expect(readFileSync(path, "utf8")).toBe(marker);
+    await sh("ln -sfn / /tmp/home-escape");
+    for (const way of [path, `/proc/self/root${path}`, `/tmp/home-escape${path}`, `/proc/1/root${path}`]) {
+      expect([way, (await sh(`cat ${way}`)).stdout]).toEqual([way, ""]);
+      expect(await local.sandbox.read(way).catch(() => null)).toBe(null);
+    }
+    expect(await output(`ls -A ${homedir()} | grep ${basename(homeFolder)}; true`)).toBe("");
+    expect(await output(`grep -rls ${marker} ${homedir()} /root /home; true`)).toBe("");
   });
 
   it("of the host's temporary folders and of this checkout are not there", async () => {
@@ -351,42 +386,3 @@ describe("privileges", () => {
     ).toBe(true);
   });
 });
-
-/** Each call is made in a child of its own; 0 stands for success, else the errno, -1 for death. */
-const SYSTEM_CALLS = `
-import ctypes, json, os, platform
-x86 = platform.machine() == "x86_64"
-libc = ctypes.CDLL(None, use_errno=True)
-NEWUSER, NEWNS, NEWNET, NEWPID, NEWCGROUP = 0x10000000, 0x20000, 0x40000000, 0x20000000, 0x02000000
-pad = ctypes.create_string_buffer(256)
-path = ctypes.create_string_buffer(b"/")
-proc1 = ctypes.create_string_buffer(b"/proc/1/ns/mnt")
-calls = {
-    "mount": (165, 40, path, path, pad, 0x1000, 0), "umount2": (166, 39, ctypes.create_string_buffer(b"/proc"), 2),
-    "pivot_root": (155, 41, path, path), "chroot_escape": (161, 51, ctypes.create_string_buffer(b"/proc/1/root")),
-    "unshare_user": (272, 97, NEWUSER), "unshare_mount": (272, 97, NEWNS), "unshare_net": (272, 97, NEWNET),
-    "unshare_cgroup": (272, 97, NEWCGROUP),
-    "ptrace_init": (101, 117, 16, 1, 0, 0), "process_vm_readv": (310, 270, 1, pad, 1, pad, 1, 0),
-    "keyctl": (250, 219, 0, -3, 1), "add_key": (248, 217, pad, pad, pad, 1, -3), "bpf": (321, 280, 0, pad, 48),
-    "init_module": (175, 105, pad, 1, pad), "finit_module": (313, 273, 0, pad, 0), "delete_module": (176, 106, pad, 0),
-    "kexec_load": (246, 104, 0, 0, pad, 0), "reboot": (169, 142, -18751619, 672274793, 0, 0), "swapon": (167, 224, path, 0),
-    "perf_event_open": (298, 241, pad, -1, 0, -1, 0), "open_by_handle_at": (304, 265, 3, pad, 0),
-    "settimeofday": (164, 170, pad, 0), "sethostname_far": (170, 161, pad, -1), "quotactl": (179, 60, 0, pad, 0, pad),
-    "userfaultfd": (323, 282, 0), "io_uring_setup": (425, 425, 1, pad), "open_tree_clone": (428, 428, -100, path, 1),
-    "fsopen": (430, 430, ctypes.create_string_buffer(b"tmpfs"), 0), "syslog": (103, 116, 3, pad, 10),
-}
-out = {}
-for name, (nr_x86, nr_arm, *args) in calls.items():
-    r, w = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        ctypes.set_errno(0)
-        result = libc.syscall(nr_x86 if x86 else nr_arm, *args)
-        os.write(w, str(ctypes.get_errno() if result == -1 else 0).encode())
-        os._exit(0)
-    os.close(w)
-    answer = os.read(r, 20)
-    os.close(r)
-    os.waitpid(pid, 0)
-    out[name] = int(answer) if answer else -1
-print(json.dumps(out))`;

@@ -56,6 +56,8 @@ describe("the result", () => {
     expect([...text.stdout]).toEqual([0x61, 0xc3, 0xa4, 0x62]);
     const broken = await run("printf 'a\\xffb'");
     expect(broken.stdout).toBe("a\uFFFDb");
+    const mixed = await run("printf '\\xff\\xfe'; sleep .2; printf 'abc\\n'; sleep .2; echo final");
+    expect(mixed.stdout).toBe("\uFFFD\uFFFDabc\nfinal\n");
   });
 
   it("keeps head and tail beyond maxOutputBytes", async () => {

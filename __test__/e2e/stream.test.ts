@@ -68,6 +68,12 @@ describe("streaming", () => {
     expect(result.stdout).toBe("a\nc\n");
   });
 
+  it("gives the result after a break, however much is left and however little is kept", async () => {
+    const handle = await start("seq 1 2000000", { maxOutputBytes: 1000 });
+    for await (const _ of handle) break;
+    expect(await handle.result).toMatchObject({ exit_code: 0, stdout_truncated: true, stdout_bytes: 14_888_896 });
+  });
+
   it("goes on with two commands at once", async () => {
     const [one, two] = await Promise.all([start("seq 1 50000"), start("seq 50001 100000")]);
     const [first, second] = await Promise.all([collect(one), collect(two)]);
@@ -119,6 +125,29 @@ describe("kill", () => {
     expect(await handle.kill()).toBe(false);
   });
 
+  it("ends a wait for the result inside the loop, however much output there is", async () => {
+    const handle = await start("yes", { maxOutputBytes: 1000 });
+    let codes = 0;
+    for await (const _ of handle) {
+      if (codes === 0) await handle.kill();
+      codes += 1;
+      expect((await handle.result).exit_code).toBe(137);
+    }
+    expect(codes).toBeGreaterThan(0);
+    const short = await start("seq 1 1000");
+    for await (const _ of short) expect((await short.result).exit_code).toBe(0);
+  });
+
+  it("by an abort does not wait for a callback that never settles", async () => {
+    const controller = new AbortController();
+    const onStdout = () => {
+      controller.abort();
+      return new Promise<void>(() => {});
+    };
+    const call = local.sandbox.run("yes", { onStdout, signal: controller.signal });
+    expect((await rejection(call)).name).toBe("AbortError");
+  });
+
   it("works after a break, with output still waiting", async () => {
     const handle = await start("yes");
     for await (const _ of handle) break;
@@ -128,6 +157,18 @@ describe("kill", () => {
 });
 
 describe("coming back", () => {
+  it("sandbox.close() ends the attachments and leaves commands and sandbox alone", async () => {
+    const sandbox = await local.client.getSandbox(local.sandbox.name);
+    const handle = await sandbox.run("read line; echo got $line", { wait: false });
+    sandbox.close();
+    sandbox.close();
+    expect((await rejection(collect(handle))).message).toMatch(/handle was closed/);
+    expect((await rejection(handle.result)).message).toMatch(/handle was closed/);
+    const again = await sandbox.reconnect(handle.commandId);
+    await again.sendInput("it\n");
+    expect((await again.result).stdout).toBe("got it\n");
+  });
+
   it("a detached command lives on; reconnect brings the rest", async () => {
     await local.sandbox.run("mkfifo /tmp/gate");
     const handle = await start("echo one; read x < /tmp/gate; echo two; exit 3");

@@ -1,21 +1,23 @@
 // Sandboxes leave nothing behind: neither when they are deleted, nor when the server ends, nor when it is killed.
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 
-import { SandboxClient } from "../../index.mjs";
+import { type Sandbox, SandboxClient } from "../../index.mjs";
+import { countTraces } from "../../scripts/traces.mjs";
 import { lives, until } from "../e2e/local.js";
 
 const { serverPaths } = createRequire(import.meta.url)("../../lib/load.js");
 const sandwired: string = serverPaths().find((path: string) => existsSync(path));
 const home = mkdtempSync(join(tmpdir(), "sandwire-left-"));
 const stateDir = join(home, "state");
+/** Only root may see the namespaces of processes whose ids are not its own. */
+const rooted = process.getuid?.() === 0;
 const keyFile = join(home, "key");
-const hostMounts = () => readFileSync("/proc/self/mountinfo", "utf8").split("\n").length;
 
 interface Running {
   child: ChildProcess;
@@ -24,7 +26,7 @@ interface Running {
 }
 
 let server: Running;
-let mounts: number;
+let clean: Awaited<ReturnType<typeof leftovers>>;
 
 async function start(): Promise<Running> {
   const args = ["serve", "--listen", "127.0.0.1:0", "--api-key-file", keyFile, "--state-dir", stateDir];
@@ -38,19 +40,53 @@ async function start(): Promise<Running> {
 const ended = (child: ChildProcess) =>
   new Promise<number | string | null>((resolve) => child.once("exit", (code, signal) => resolve(signal ?? code)));
 
+const allProcesses = () => readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+
+/** What a read gives, or nothing where the process is gone or not ours to look at. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
 /** Every process below the server, as the host sees them. */
 function descendants(pid: number): number[] {
-  const children = readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .filter((name) => {
-      try {
-        return Number(readFileSync(`/proc/${name}/stat`, "utf8").split(") ")[1]?.split(" ")[1]) === pid;
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-  return children.flatMap((child) => [child, ...descendants(child)]);
+  const children = new Map<number, number[]>();
+  for (const name of allProcesses()) {
+    const stat = attempt(() => readFileSync(`/proc/${name}/stat`, "utf8"));
+    const parent = Number(stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+    children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
+  }
+  const below = (parent: number): number[] => (children.get(parent) ?? []).flatMap((child) => [child, ...below(child)]);
+  return below(pid);
+}
+
+const netOf = (pid: number | string) => attempt(() => readlinkSync(`/proc/${pid}/ns/net`));
+
+/** The net namespaces of processes, without our own. */
+function netNamespaces(pids: number[]): Set<string> {
+  const spaces = new Set(pids.map(netOf).filter((space) => space !== undefined));
+  spaces.delete(netOf("self") ?? "");
+  return spaces;
+}
+
+/** Who still keeps one of these namespaces: by living in it, by a descriptor, by a mount. */
+function keepersOf(spaces: Set<string>): string[] {
+  return allProcesses().filter((pid) => {
+    if (spaces.has(netOf(pid) ?? "")) return true;
+    const descriptors = attempt(() => readdirSync(`/proc/${pid}/fd`)) ?? [];
+    if (descriptors.some((fd) => spaces.has(attempt(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? ""))) return true;
+    const mounts = attempt(() => readFileSync(`/proc/${pid}/mountinfo`, "utf8")) ?? "";
+    return [...mounts.matchAll(/net:\[\d+\]/g)].some(([space]) => spaces.has(space));
+  });
+}
+
+/** What sandboxes could leave outside of the server. Machine-wide counts would see the neighbours too. */
+async function leftovers() {
+  const { mounts, sandboxFiles } = await countTraces(stateDir);
+  return { mounts, sandboxFiles };
 }
 
 /** What a server holds on this machine. */
@@ -68,6 +104,13 @@ const cgroupsOf = (ids: string[]) =>
     .split("\n")
     .filter((path) => ids.some((id) => path.includes(id)));
 
+/** `count` sandboxes, 20 at a time, each used and with a process that stays. */
+async function makeMany(count: number): Promise<Sandbox[]> {
+  const made: Sandbox[] = [];
+  while (made.length < count) made.push(...(await make(20)));
+  return made;
+}
+
 async function make(count: number) {
   const made = await Promise.all(Array.from({ length: count }, () => server.client.createSandbox()));
   const command = "echo a > /tmp/a; (setsid sleep 600 &); cat /tmp/a";
@@ -78,7 +121,7 @@ async function make(count: number) {
 
 beforeAll(async () => {
   writeFileSync(keyFile, "the-key\n", { mode: 0o600 });
-  mounts = hostMounts();
+  clean = await leftovers();
   server = await start();
 });
 
@@ -90,10 +133,12 @@ it("200 sandboxes, made, used and deleted", async () => {
   await until(() => descendants(server.pid).length === 0);
   const before = holdings(server);
   const ids: string[] = [];
+  const spaces = new Set<string>();
   for (let round = 0; round < 10; round++) {
     const made = await make(20);
     ids.push(...made.map(({ id }) => id ?? "?"));
     if (round === 0) expect(holdings(server).processes).toBeGreaterThanOrEqual(before.processes + 40);
+    for (const space of netNamespaces(descendants(server.pid))) spaces.add(space);
     await Promise.all(made.map((sandbox) => sandbox.delete()));
   }
   await vi.waitFor(
@@ -105,22 +150,30 @@ it("200 sandboxes, made, used and deleted", async () => {
     { timeout: 60_000, interval: 100 },
   );
   expect(new Set(ids).size).toBe(200);
+  if (rooted) expect(spaces.size).toBeGreaterThanOrEqual(20);
+  expect(keepersOf(spaces)).toEqual([]);
   expect(cgroupsOf(ids)).toEqual([]);
-  expect(hostMounts()).toBe(mounts);
+  expect(await leftovers()).toEqual(clean);
 });
 
-it("20 live sandboxes when the server is killed: the next start cleans up", async () => {
-  const made = await make(20);
-  const ids = made.map(({ id }) => id ?? "?");
+it("200 live sandboxes when the server is killed: the next start cleans up", async () => {
+  const idle = holdings(server);
+  const ids = (await makeMany(200)).map(({ id }) => id ?? "?");
   const processes = descendants(server.pid);
-  expect(processes.length).toBeGreaterThanOrEqual(40);
+  const spaces = netNamespaces(processes);
+  expect(processes.length).toBeGreaterThanOrEqual(400);
+  if (rooted) expect(spaces.size).toBe(200);
+  expect((await leftovers()).sandboxFiles).toBeGreaterThanOrEqual(200);
   const end = ended(server.child);
   server.child.kill("SIGKILL");
   expect(await end).toBe("SIGKILL");
   await until(() => !processes.some(lives));
   server = await start();
   await until(() => cgroupsOf(ids).length === 0);
-  expect(hostMounts()).toBe(mounts);
+  await vi.waitFor(async () => expect(await leftovers()).toEqual(clean), { timeout: 60_000, interval: 100 });
+  expect(keepersOf(spaces)).toEqual([]);
+  const { processes: left, mounts } = holdings(server);
+  expect({ left, mounts }).toEqual({ left: idle.processes, mounts: idle.mounts });
   const sandbox = await server.client.createSandbox();
   expect((await sandbox.run("echo again")).stdout).toBe("again\n");
 });
@@ -128,10 +181,12 @@ it("20 live sandboxes when the server is killed: the next start cleans up", asyn
 it("live sandboxes when the server is asked to end", async () => {
   const ids = (await make(10)).map(({ id }) => id ?? "?");
   const processes = descendants(server.pid);
+  const spaces = netNamespaces(processes);
   const end = ended(server.child);
   server.child.kill("SIGTERM");
   expect(await end).toBe(0);
   expect(processes.filter(lives)).toEqual([]);
+  expect(keepersOf(spaces)).toEqual([]);
   expect(cgroupsOf(ids)).toEqual([]);
-  expect(hostMounts()).toBe(mounts);
+  expect(await leftovers()).toEqual(clean);
 });

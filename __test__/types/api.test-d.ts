@@ -31,6 +31,7 @@ declare const client: SandboxClient;
 declare const sandbox: Sandbox;
 declare const handle: CommandHandle;
 declare const flag: boolean;
+declare const mode: "text" | "bytes";
 
 describe("run", () => {
   test("narrows by wait", () => {
@@ -51,9 +52,42 @@ describe("run", () => {
     expectTypeOf(sandbox.run("ls", { wait: false, reject: false })).resolves.toEqualTypeOf<
       CommandHandle<string, SettledResult>
     >();
+    expectTypeOf(sandbox.run("ls", { ...bytes, wait: false, reject: false })).resolves.toEqualTypeOf<
+      CommandHandle<Uint8Array, SettledResult<Uint8Array>>
+    >();
     void sandbox.run("ls", { onStdout: (data) => expectTypeOf(data).toEqualTypeOf<string>() });
     void sandbox.run("ls", { ...bytes, onStdout: (data) => expectTypeOf(data).toEqualTypeOf<Uint8Array>() });
     void sandbox.run("ls", { onStderr: async () => {} });
+  });
+
+  test("takes what is known at run time only", () => {
+    type Either = string | Uint8Array;
+    expectTypeOf(sandbox.run("ls", { output: mode })).resolves.toEqualTypeOf<ExecutionResult<Either>>();
+    expectTypeOf(sandbox.run("ls", { output: mode, wait: false })).resolves.toEqualTypeOf<CommandHandle<Either>>();
+    void sandbox.run("ls", { output: mode, onStdout: (data) => expectTypeOf(data).toEqualTypeOf<Either>() });
+    expectTypeOf(sandbox.run("ls", { reject: flag })).resolves.toEqualTypeOf<SettledResult>();
+    expectTypeOf(sandbox.run("ls", { wait: false, reject: flag })).resolves.toEqualTypeOf<
+      CommandHandle<string, SettledResult>
+    >();
+    expectTypeOf(sandbox.reconnect("id", { output: mode, reject: flag })).resolves.toEqualTypeOf<
+      CommandHandle<Either, SettledResult<Either>>
+    >();
+    const options: RunOptions = { timeout: 1 };
+    expectTypeOf(sandbox.run("ls", options)).resolves.toEqualTypeOf<
+      SettledResult | CommandHandle<string, SettledResult>
+    >();
+  });
+
+  test("of a handle without errors: there may be no exit code", async () => {
+    expectTypeOf(sandbox.reconnect("id")).resolves.toEqualTypeOf<CommandHandle>();
+    expectTypeOf(sandbox.reconnect("id", { output: "bytes" })).resolves.toEqualTypeOf<CommandHandle<Uint8Array>>();
+    expectTypeOf(sandbox.reconnect("id", { reject: false })).resolves.toEqualTypeOf<
+      CommandHandle<string, SettledResult>
+    >();
+    const settled = await (await sandbox.reconnect("id", { reject: false })).result;
+    expectTypeOf(settled.exit_code).toEqualTypeOf<number | null>();
+    // @ts-expect-error callbacks belong to run
+    void sandbox.reconnect("id", { onStdout: () => {} });
   });
 
   test("refuses what it refuses at run time", () => {
@@ -119,6 +153,9 @@ describe("a handle", () => {
     expectTypeOf(handle.result).toEqualTypeOf<Promise<ExecutionResult>>();
     expectTypeOf(handle.pid).toEqualTypeOf<number | null>();
     expectTypeOf(handle.kill()).toEqualTypeOf<Promise<boolean>>();
+    expectTypeOf(handle.kill("SIGKILL")).toEqualTypeOf<Promise<boolean>>();
+    // @ts-expect-error no other signal yet
+    void handle.kill("SIGTERM");
     expectTypeOf(handle.sendInput).parameter(0).toEqualTypeOf<string | Uint8Array>();
     expectTypeOf(handle.close()).toEqualTypeOf<void>();
     await using other = await sandbox.reconnect("id", { stdoutOffset: 3 });
@@ -144,6 +181,8 @@ describe("the client", () => {
     await using scoped = await client.sandbox({ memBytes: 1 });
     expectTypeOf(scoped).toEqualTypeOf<Sandbox>();
     expectTypeOf(scoped).toExtend<SandboxData>();
+    expectTypeOf(scoped.close()).toEqualTypeOf<void>();
+    expectTypeOf(scoped.toJSON()).toEqualTypeOf<SandboxData>();
     // @ts-expect-error the wire's name
     void client.createSandbox({ idle_ttl_seconds: 60 });
     // @ts-expect-error mistyped

@@ -324,3 +324,17 @@ describe("secrets", () => {
     }
   });
 });
+
+describe("a sandbox", () => {
+  it("shows its name, and its data as JSON; close() sends nothing and may be repeated", async () => {
+    const sandbox = await server.sandbox({ id: "1", vcpus: 2, close: "from a newer server" });
+    expect([String(sandbox), inspect(sandbox)]).toEqual(Array(2).fill('[Sandbox name="box"]'));
+    const data = { id: "1", name: "box", status: "ready", dataplane_url: server.dataplane, vcpus: 2 };
+    expect(JSON.parse(JSON.stringify(sandbox))).toEqual(data);
+    server.requests.length = 0;
+    sandbox.close();
+    sandbox.close();
+    await sandbox[Symbol.asyncDispose]();
+    expect(server.requests).toEqual([]);
+  });
+});

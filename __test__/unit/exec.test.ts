@@ -293,7 +293,10 @@ describe("a handle", () => {
     await closed;
     expect(server.frames.map(({ type }) => type)).toEqual(["execute"]);
     expect(await handle.kill()).toBe(false);
-    for await (const _ of handle) expect.unreachable();
+    const loop = async () => {
+      for await (const _ of handle) expect.unreachable();
+    };
+    expect((await rejection(loop())).message).toBe("the handle was closed before the command ended");
     expect(await rejection(handle.result)).toBeInstanceOf(sandwire.SandboxClientError);
   });
 

@@ -29,9 +29,13 @@ class Played {
   lastStdoutOffset = 40;
   lastStderrOffset = 50;
   ready = false;
+  /** Whether output that nobody takes is no longer held back. */
+  paused = true;
   fetched = 0;
   calls: string[] = [];
   outcome: object | Error = RESULT;
+  /** When the command ends. */
+  over: Promise<void> = Promise.resolve();
   #batches: Array<any[] | null | Error> = [];
   #waiting: Array<() => void> = [];
 
@@ -43,7 +47,9 @@ class Played {
 
   async nextBatch(): Promise<any[] | null> {
     this.fetched += 1;
+    this.paused = false;
     while (this.#batches.length === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.paused = false;
     const batch = this.#batches.shift();
     if (batch instanceof Error) throw batch;
     return batch ?? null;
@@ -51,6 +57,7 @@ class Played {
 
   async result(): Promise<object> {
     this.calls.push("result");
+    await this.over;
     if (this.outcome instanceof Error) throw this.outcome;
     return this.outcome;
   }
@@ -71,7 +78,9 @@ class Played {
     return true;
   }
 
-  pause(): void {}
+  pause(): void {
+    this.paused = true;
+  }
 
   detach(): void {
     this.calls.push("detach");
@@ -193,18 +202,72 @@ describe("a loop", () => {
 });
 
 describe("result", () => {
-  it("waits for a loop that starts in the same turn, and takes what is left", async () => {
+  it("leaves a loop that starts in the same turn all output", async () => {
     const native = new Played().push([0, "a", 0], [0, "b", 1]);
     const handle = handleOf(native);
     const result = handle.result;
     const loop = texts(handle);
     await new Promise((resolve) => setImmediate(resolve));
-    expect(native.calls).toEqual([]);
+    expect(native.paused).toBe(false);
     native.push(null);
     expect(await loop).toEqual(["a", "b"]);
     expect(await result).toMatchObject({ stdout: "all", exit_code: 0, success: true });
     expect(handle.result).toBe(result);
     expect(native.calls).toEqual(["result"]);
+  });
+
+  it("asked for first, is not asked natively before the loop has taken hold of the output", async () => {
+    const native = new Played().push([0, "a", 0, 0, "b", 1], [0, "c", 2], null);
+    const handle = handleOf(native);
+    for await (const _ of handle) break;
+    expect(native.paused).toBe(true);
+    const seen: unknown[] = [];
+    native.result = async () => {
+      seen.push(native.paused);
+      return RESULT;
+    };
+    const result = handle.result;
+    for await (const { data } of handle) seen.push(data, await result.then(({ stdout }) => stdout));
+    expect(seen.filter((item) => item === false)).toEqual([false]);
+    expect(seen.filter((item) => item !== false)).toEqual(["b", "all", "c", "all"]);
+  });
+
+  it("is not held up by what was fetched ahead for a loop that then left", async () => {
+    const native = new Played().push([0, "a", 0]);
+    const handle = handleOf(native);
+    for await (const _ of handle) {
+      void handle.result;
+      await new Promise((resolve) => setImmediate(resolve));
+      expect([native.fetched, native.paused]).toEqual([2, false]);
+      break;
+    }
+    expect(native.paused).toBe(true);
+    native.push([0, "b", 1]);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(native.paused).toBe(true);
+    native.push(null);
+    expect(await texts(handle)).toEqual(["b"]);
+  });
+
+  it("can be awaited inside the loop", async () => {
+    const handle = handleOf(new Played().push([0, "a", 0], [0, "b", 1], null));
+    const seen: unknown[] = [];
+    for await (const { data } of handle) seen.push(data, (await handle.result).exit_code);
+    expect(seen).toEqual(["a", 0, "b", 0]);
+  });
+
+  it("can be awaited inside the loop after kill(), and holds no output back then", async () => {
+    const native = new Played().push([0, "a", 0]);
+    native.outcome = { ...RESULT, outcome: "killed", exitCode: 137 };
+    const handle = handleOf(native);
+    const seen: unknown[] = [];
+    for await (const { data } of handle) {
+      await handle.kill();
+      expect(native.paused).toBe(true);
+      seen.push(data, (await handle.result).exit_code);
+      expect(native.paused).toBe(true);
+    }
+    expect(seen).toEqual(["a", 137]);
   });
 
   it("carries what was delivered on its error, and never ends the program unasked", async () => {
@@ -276,6 +339,42 @@ describe("callbacks", () => {
     expect(native.calls).toContain("kill");
   });
 
+  it("that never settle do not hold an abort up", async () => {
+    const native = new Played().push([0, "a", 0], [0, "b", 1]);
+    native.outcome = { ...RESULT, outcome: "killed", exitCode: 137 };
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    const seen: string[] = [];
+    const onStdout = (text: string) => {
+      seen.push(text);
+      return new Promise(() => {});
+    };
+    const { result } = handleOf(native, { callbacks: true, onStdout, signal: controller.signal });
+    await vi.waitFor(() => expect(seen).toEqual(["a"]));
+    controller.abort(reason);
+    await expect(result).rejects.toBe(reason);
+    expect(seen).toEqual(["a"]);
+  });
+
+  it("that reject after an abort end nothing else", async () => {
+    const unhandled = vi.fn();
+    process.on("unhandledRejection", unhandled);
+    const native = new Played().push([0, "a", 0]);
+    const controller = new AbortController();
+    let fail = (_: unknown) => {};
+    const onStdout = () => new Promise((_, reject) => (fail = reject));
+    const plan = { callbacks: true, onStdout, signal: controller.signal, reject: false };
+    const { result } = handleOf(native, plan);
+    await vi.waitFor(() => expect(native.fetched).toBe(1));
+    await new Promise((resolve) => setImmediate(resolve));
+    controller.abort();
+    expect(await result).toMatchObject({ outcome: "aborted" });
+    fail(new Error("late"));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    process.off("unhandledRejection", unhandled);
+    expect(unhandled).not.toHaveBeenCalled();
+  });
+
   it("repeat the stream's own error with the partial result", async () => {
     const native = new Played().push([0, "a", 0], failure("CONNECTION_FAILED", "cut"), null);
     native.outcome = failure("CONNECTION_FAILED", "cut", {}, { ...RESULT, outcome: "lost", stdout: "a" });
@@ -287,6 +386,7 @@ describe("callbacks", () => {
 describe("a signal", () => {
   it("kills the command, and then loop and result reject with its reason", async () => {
     const native = new Played().push([0, "a", 0]);
+    native.outcome = { ...RESULT, outcome: "killed", exitCode: 137 };
     const controller = new AbortController();
     const handle = handleOf(native, { signal: controller.signal });
     const reason = new Error("enough");
@@ -305,6 +405,17 @@ describe("a signal", () => {
     const handle = handleOf(native, { signal: controller.signal, reject: false });
     controller.abort();
     expect(await handle.result).toMatchObject({ outcome: "aborted", exit_code: 137, stdout: "all" });
+  });
+
+  it("that comes after the end changes nothing", async () => {
+    for (const reject of [true, false]) {
+      const native = new Played();
+      native.kill = async () => false;
+      const controller = new AbortController();
+      const handle = handleOf(native, { signal: controller.signal, reject });
+      controller.abort();
+      expect(await handle.result).toMatchObject({ outcome: "exited", exit_code: 0 });
+    }
   });
 
   it("is left without listeners when the command is over or the handle closed", async () => {
@@ -334,6 +445,35 @@ describe("control", () => {
     ]);
     expect(native.calls).toEqual(["input hä", "input i", "closeInput", "detach"]);
     expect(() => handle.sendInput(5 as never)).toThrow(/`data` must be a string or a Uint8Array, but is a number/);
+  });
+
+  it("sends no signal but SIGKILL, and says which one it can't", async () => {
+    const native = new Played();
+    const handle = handleOf(native);
+    for (const signal of ["SIGTERM", 15, null, ""]) {
+      const thrown = expect.objectContaining({ name: "UnsupportedError", code: "UNSUPPORTED" });
+      expect(() => handle.kill(signal as never)).toThrow(thrown);
+    }
+    expect(() => handle.kill("SIGTERM" as never)).toThrow(/only "SIGKILL" can be sent, not "SIGTERM"/);
+    expect(native.calls).toEqual([]);
+    expect(await handle.kill("SIGKILL")).toBe(true);
+    expect(await handle.kill(undefined)).toBe(true);
+  });
+
+  it("that closes fails a loop that waits and every later one; one that had everything is fine", async () => {
+    const handle = handleOf(new Played().push([0, "a", 0]));
+    const loop = handle[Symbol.asyncIterator]();
+    await loop.next();
+    const pending = loop.next();
+    handle.close();
+    const message = "the handle was closed before the command ended";
+    await expect(pending).rejects.toThrow(message);
+    await expect(texts(handle)).rejects.toThrow(message);
+    await expect(texts(handle)).rejects.toMatchObject({ name: "SandboxClientError", code: "CLIENT_ERROR" });
+    const whole = handleOf(new Played().push([0, "a", 0], null));
+    expect(await texts(whole)).toEqual(["a"]);
+    whole.close();
+    expect(await texts(whole)).toEqual([]);
   });
 
   it("that fails un-awaited never becomes an unhandled rejection", async () => {

@@ -86,6 +86,14 @@ describe("createSandbox", () => {
 
   it("and the other calls of the client", async () => {
     await refuses(client.getSandbox(""), "name", /getSandbox: `name` must be a non-empty string/);
+    for (const name of [".", ".."]) {
+      await refuses(client.getSandbox(name), "name", /neither "\." nor "\.\."/);
+      await refuses(client.deleteSandbox(name), "name", /neither/);
+      await refuses(client.getSandboxStatus(name), "name", /neither/);
+      await refuses(client.waitForSandbox(name), "name", /neither/);
+      await refuses(client.createSandbox({ name }), "name", /neither/);
+    }
+    await refuses(client.getSandbox("a\udfff"), "name", /lone surrogates/);
     await refuses(client.deleteSandbox(undefined as never), "name", /but is undefined/);
     await refuses(client.getSandboxStatus("a", { timeout: 1 } as never), "timeout", /unknown option/);
     await refuses(client.listSandboxes({ limit: 1 } as never), "limit", /unknown option/);
@@ -104,6 +112,9 @@ describe("run", () => {
     [{ env: { A: 1 } }, "env", /an object of strings/],
     [{ env: { "A=B": "c" } }, "env", /by variable name/],
     [{ env: { A: "a\0b" } }, "env", /without NUL/],
+    [{ env: { A: "\udc00" } }, "env", /lone surrogates/],
+    [{ wait: false, onStdout: () => {} }, "wait", /excludes `onStdout` and `onStderr`/],
+    [{ wait: false, onStderr: () => {} }, "wait", /excludes `onStdout` and `onStderr`/],
     [{ env: ["A=1"] }, "env", /but is an array/],
     [{ cwd: "" }, "cwd", /non-empty string/],
     [{ shell: 5 }, "shell", /non-empty string/],
@@ -132,9 +143,10 @@ describe("run", () => {
   });
 
   it("the command", async () => {
-    await refuses(sandbox.run(5 as never), "command", /must be a string without NUL, but is 5/);
+    await refuses(sandbox.run(5 as never), "command", /must be a string without NUL and lone surrogates, but is 5/);
     await refuses(sandbox.run(["ls", "-l"] as never), "command", /but is an array/);
     await refuses(sandbox.run("echo \0"), "command", /without NUL/);
+    await refuses(sandbox.run("echo \ud800"), "command", /lone surrogates, but is "echo \\ud800"/);
   });
 
   it("never repeats values that may be secret", async () => {
@@ -155,6 +167,7 @@ describe("files and reconnect", () => {
     await refuses(sandbox.write("/a", null as never), "content", /but is null/);
     await refuses(sandbox.write("/a", "b", -1), "timeout", /above 0/);
     await refuses(sandbox.reconnect(""), "commandId", /non-empty string/);
+    await refuses(sandbox.reconnect("a", { onStdout() {} } as never), "onStdout", /unknown option/);
     await refuses(sandbox.reconnect("a", { stdoutOffset: -1 }), "stdoutOffset", /0 or more/);
     await refuses(sandbox.delete({ force: true } as never), "force", /unknown option/);
     await refuses(sandbox.refresh(5 as never), "options", /must be an object/);

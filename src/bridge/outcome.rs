@@ -44,7 +44,7 @@ pub(crate) fn coded(env: &Env, error: &Error) -> Result<napi::Error> {
     let mut object = env.create_error(napi::Error::new(Status::GenericFailure, error.to_string()))?;
     let details = serde_json::to_string(error.details()).unwrap_or_else(|_| "{}".to_owned());
     object.set_named_property("code", error.code().as_str())?;
-    object.set_named_property("retryable", error.code().retryable())?;
+    object.set_named_property("retryable", error.retryable())?;
     object.set_named_property("details", details)?;
     if let Some(cause) = error.cause() {
         object.set_named_property("cause", native_cause(env, &cause)?)?;

@@ -20,6 +20,9 @@ use crate::{Call, Client, Error};
 /// What a create may take beyond the server's own wait (section 2.2).
 const CREATE_GRACE: Duration = Duration::from_secs(30);
 
+/// Pages of one list: more than any account holds, so that a server that repeats itself is noticed.
+const LIST_PAGES_MAX: usize = 1000;
+
 impl Client {
     /// Creates a sandbox from the body of `POST /boxes`; `wait` is the server's limit for the wait in it.
     ///
@@ -42,19 +45,35 @@ impl Client {
         json_text(body, &url)
     }
 
-    /// The first page of sandboxes, as a JSON array.
+    /// All sandboxes, page by page, as a JSON array.
     ///
     /// # Errors
-    /// Section 3.2; connection errors.
+    /// Section 3.2; connection errors; `API_ERROR` if the list does not end.
     pub async fn list_sandboxes(&self, call: &Call) -> Result<String, Error> {
-        let request = self.request(Method::GET, "/boxes");
+        let mut all = Vec::new();
+        let mut cursor = None;
+        for _ in 0..LIST_PAGES_MAX {
+            let mut page = self.page(cursor.as_deref(), call).await?;
+            // Both keys hold the same; servers exist that send only the older one.
+            let key = if page.get("items").is_some_and(Value::is_array) { "items" } else { "sandboxes" };
+            if let Some(list) = page.get_mut(key).and_then(Value::as_array_mut) {
+                all.append(list);
+            }
+            cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+            if cursor.as_ref().is_none_or(String::is_empty) {
+                return Ok(Value::Array(all).to_string());
+            }
+        }
+        let message = format!("the list of sandboxes did not end within {LIST_PAGES_MAX} pages");
+        Err(Error::new(ErrorCode::Api, message))
+    }
+
+    async fn page(&self, cursor: Option<&str>, call: &Call) -> Result<Value, Error> {
+        let mut request = self.request(Method::GET, "/boxes");
+        let query = cursor.map(|cursor| [("cursor", cursor)]);
+        request.query = query.as_ref().map_or(&[], |query| query.as_slice());
         let body = self.send(&request, call).await?.map_err(|refusal| control(&refusal, None))?;
-        let mut page: Value = parse(&body, &request.url)?;
-        // Both keys hold the same; servers exist that send only the older one.
-        let list = ["items", "sandboxes"]
-            .into_iter()
-            .find_map(|key| page.get_mut(key).filter(|value| value.is_array()).map(Value::take));
-        Ok(list.map_or_else(|| "[]".to_owned(), |list| list.to_string()))
+        parse(&body, &request.url)
     }
 
     /// Deletes a sandbox.
@@ -122,7 +141,7 @@ impl Client {
         Ok((request.url, body))
     }
 
-    fn request(&self, method: Method, path: &str) -> Request<'static> {
+    fn request<'a>(&self, method: Method, path: &str) -> Request<'a> {
         Request::new(method, self.control_url(path), self.http.config.timeout)
     }
 

@@ -32,6 +32,9 @@ fn main() -> ExitCode {
         libc::fcntl(CONTROL_FD, libc::F_SETFD, libc::FD_CLOEXEC);
         OwnedFd::from_raw_fd(CONTROL_FD)
     };
+    // It was executed from a memory file, whose name would show as its own.
+    // SAFETY: a NUL-terminated literal.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"sandwire-init".as_ptr()) };
     match run(&control) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

@@ -29,6 +29,10 @@ impl Refusal {
         self.body.error_type.as_deref() == Some(kind.as_str())
     }
 
+    fn unauthorized(&self) -> bool {
+        self.status == 401 || self.is(ErrorType::Unauthorized)
+    }
+
     fn message(&self) -> String {
         self.body.message.clone().unwrap_or_else(|| {
             let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
@@ -62,12 +66,17 @@ impl Refusal {
     }
 }
 
+/// The sandbox of the call does not exist.
+fn no_sandbox(refusal: &Refusal, name: &str) -> Error {
+    refusal
+        .error_saying(ErrorCode::NotFound, format!("Sandbox '{name}' not found"))
+        .with(|details| details.resource_type = Some("sandbox"))
+}
+
 /// Section 3.2, after the rules for one sandbox (3.4), whose name is given where the call has one.
 pub(crate) fn control(refusal: &Refusal, sandbox: Option<&str>) -> Error {
     match (refusal.status, sandbox) {
-        (404, Some(name)) => refusal
-            .error_saying(ErrorCode::NotFound, format!("Sandbox '{name}' not found"))
-            .with(|details| details.resource_type = Some("sandbox")),
+        (404, Some(name)) => no_sandbox(refusal, name),
         (404, None) => refusal.error_saying(
             ErrorCode::Api,
             format!("{} ({}): is the endpoint right?", refusal.message(), refusal.url),
@@ -101,6 +110,9 @@ pub(crate) fn creation(refusal: &Refusal) -> Error {
         408 => {
             refusal.error(ErrorCode::ResourceTimeout).with(|details| details.resource_type = Some("sandbox"))
         }
+        409 if refusal.is(ErrorType::Conflict) => {
+            refusal.error(ErrorCode::AlreadyExists).with(|details| details.resource_type = Some("sandbox"))
+        }
         422 if refusal.body.has_value_error() => refusal.validation(),
         422 => failed(refusal.body.error_type.clone()),
         429 => refusal.quota(Some("unknown")),
@@ -126,7 +138,8 @@ fn quota_type(message: &str) -> Option<&'static str> {
     }
 }
 
-/// Section 3.5, in its order.
+/// Section 3.5, in its order, after what the section leaves generic: a wrong key and a missing sandbox, which our
+/// server tells apart from a missing file.
 pub(crate) fn data_plane(refusal: &Refusal, resource: Resource<'_>) -> Error {
     let operation = |operation: Option<&'static str>| {
         refusal.error(ErrorCode::Operation).with(|details| details.operation = operation)
@@ -136,6 +149,12 @@ pub(crate) fn data_plane(refusal: &Refusal, resource: Resource<'_>) -> Error {
             .error_saying(ErrorCode::NotFound, message)
             .with(|details| details.resource_type = Some("file"))
     };
+    if refusal.unauthorized() {
+        return refusal.error(ErrorCode::Authentication);
+    }
+    if refusal.is(ErrorType::NotFound) {
+        return no_sandbox(refusal, resource.sandbox);
+    }
     if let (404, Some(path)) = (refusal.status, resource.path) {
         return missing(format!("File '{path}' not found in sandbox '{}'", resource.sandbox));
     }
@@ -156,23 +175,29 @@ pub(crate) fn data_plane(refusal: &Refusal, resource: Resource<'_>) -> Error {
     }
 }
 
-/// Section 3.6, for answers that are HTTP.
-pub(crate) fn upgrade(refusal: &Refusal) -> Error {
+/// Section 3.6, for answers that are HTTP, after a wrong key and a missing sandbox.
+pub(crate) fn upgrade(refusal: &Refusal, sandbox: &str) -> Error {
     let (status, url) = (refusal.status, &refusal.url);
     let said = refusal.body.message.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
     let error = match status {
-        404 => refusal.error_saying(
-            ErrorCode::Connection,
-            format!("the server has no WebSocket exec endpoint at {url} (HTTP 404){said}"),
-        ),
+        _ if refusal.unauthorized() => refusal.error(ErrorCode::Authentication),
+        _ if refusal.is(ErrorType::NotFound) => no_sandbox(refusal, sandbox),
+        404 => refusal
+            .error_saying(
+                ErrorCode::Connection,
+                format!("the server has no WebSocket exec endpoint at {url} (HTTP 404){said}"),
+            )
+            .permanent(),
         429 | 500 | 502 | 503 | 504 => refusal.error_saying(
             ErrorCode::ConnectionRetryable,
             format!("the server refused the connection to {url} for now (HTTP {status}){said}"),
         ),
-        _ => refusal.error_saying(
-            ErrorCode::Connection,
-            format!("the server refused the connection to {url} (HTTP {status}){said}"),
-        ),
+        _ => refusal
+            .error_saying(
+                ErrorCode::Connection,
+                format!("the server refused the connection to {url} (HTTP {status}){said}"),
+            )
+            .permanent(),
     };
     error.with(|details| details.phase = Some(Phase::Connect))
 }

@@ -62,6 +62,9 @@ fn create() {
     assert_eq!(creation(&refusal(429, "")).details().quota_type, Some("unknown"));
     assert_eq!(creation(&typed(408, "Timeout")).code(), C::ResourceTimeout);
     assert_eq!(creation(&refusal(401, "")).code(), C::Authentication);
+    let taken = creation(&typed(409, "Conflict"));
+    assert_eq!((taken.code(), taken.details().resource_type), (C::AlreadyExists, Some("sandbox")));
+    assert_eq!(creation(&typed(409, "x")).code(), C::Client);
 }
 
 #[test]
@@ -85,13 +88,15 @@ fn data_plane_in_order() {
         (404, "WriteError", C::Operation, Some("write")),
         (500, "ReadError", C::Operation, Some("read")),
         (400, "CommandError", C::Operation, Some("command")),
-        (403, "Unauthorized", C::Operation, None),
+        (403, "", C::Operation, None),
         (502, "ConnectionError", C::Connection, None),
         (400, "NotReady", C::NotReady, None),
         (503, "ServiceUnavailable", C::NotReady, None),
         (404, "", C::NotFound, None),
         (400, "FileNotFound", C::NotFound, None),
-        (401, "Unauthorized", C::Client, None),
+        (401, "Unauthorized", C::Authentication, None),
+        (401, "", C::Authentication, None),
+        (403, "Unauthorized", C::Authentication, None),
         (429, "", C::Client, None),
         (500, "CommandTimeout", C::Client, None),
     ] {
@@ -115,14 +120,34 @@ fn upgrades() {
         (504, C::ConnectionRetryable),
         (429, C::ConnectionRetryable),
         (400, C::Connection),
-        (401, C::Connection),
+        (401, C::Authentication),
         (403, C::Connection),
         (505, C::Connection),
     ] {
-        let error = upgrade(&typed(status, "x"));
+        let error = upgrade(&typed(status, "x"), "box");
         assert_eq!((error.code(), error.details().status), (code, Some(status)), "{status}");
-        assert!(error.to_string().ends_with(": said"), "{error}");
+        assert_eq!(error.retryable(), code == C::ConnectionRetryable, "{status}");
+        assert_eq!(error.details().phase, Some(Phase::Connect));
+        assert!(error.to_string().ends_with("said"), "{error}");
     }
+    assert_eq!(upgrade(&typed(403, "Unauthorized"), "box").code(), C::Authentication);
+}
+
+#[test]
+fn a_missing_sandbox_is_told_from_a_missing_file() {
+    let missing = typed(404, "NotFound");
+    let read = Resource { sandbox: "box", path: Some("/a") };
+    for error in [
+        data_plane(&missing, read),
+        data_plane(&missing, Resource { path: None, ..read }),
+        upgrade(&missing, "box"),
+    ] {
+        assert_eq!((error.code(), error.details().resource_type), (C::NotFound, Some("sandbox")));
+        assert_eq!(error.to_string(), "Sandbox 'box' not found");
+        assert!(!error.retryable());
+    }
+    let file = data_plane(&typed(404, "FileNotFound"), read);
+    assert_eq!(file.details().resource_type, Some("file"));
 }
 
 #[test]

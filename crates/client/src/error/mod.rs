@@ -78,6 +78,8 @@ struct Inner {
     code: ErrorCode,
     message: String,
     details: Details,
+    /// Whether it will be the same next time, whatever holds for its code.
+    permanent: bool,
     source: Option<Source>,
 }
 
@@ -85,7 +87,8 @@ impl Error {
     /// A failure without further facts.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { code, message: message.into(), details: Details::default(), source: None }))
+        let (message, details) = (message.into(), Details::default());
+        Self(Box::new(Inner { code, message, details, permanent: false, source: None }))
     }
 
     /// The caller cancelled.
@@ -105,6 +108,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn permanent(mut self) -> Self {
+        self.0.permanent = true;
+        self
+    }
+
     pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
@@ -114,6 +122,12 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         self.0.code
+    }
+
+    /// Whether the same call may succeed later without a change by the caller.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        self.0.code.retryable() && !self.0.permanent
     }
 
     /// Facts about it.

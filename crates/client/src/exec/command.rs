@@ -15,7 +15,7 @@ use super::input::Encoder;
 use super::output::{Batch, End, Output};
 use super::session::Session;
 use super::socket::Dialer;
-use super::task::{Attachment, Control, Reply};
+use super::task::{Attachment, Control, Input, Reply};
 use super::{ABORT_DEADLINE, CommandOutcome, CommandResult, StreamOptions};
 use crate::retry::CONNECT_ATTEMPTS;
 use crate::{Call, Client, Error, Target};
@@ -26,7 +26,8 @@ use crate::{Call, Client, Error, Target};
 pub struct Command {
     command_id: String,
     pid: Option<i64>,
-    started: Instant,
+    /// When the server was first asked for it.
+    opened: Instant,
     output: Arc<Output>,
     controls: mpsc::UnboundedSender<Control>,
     detach: CancellationToken,
@@ -39,6 +40,8 @@ struct Opening {
     frame: ClientFrame,
     from: [u64; 2],
     pty: bool,
+    /// Whether the command is started without stdin.
+    input_over: bool,
     options: StreamOptions,
     /// Whether anybody takes batches.
     deliver: bool,
@@ -100,6 +103,7 @@ impl Client {
             frame: ClientFrame::Reconnect { command_id: command_id.to_owned(), stdout_offset, stderr_offset },
             from,
             pty: false,
+            input_over: false,
             options,
             deliver: true,
             detach: self.closed().child_token(),
@@ -108,12 +112,12 @@ impl Client {
     }
 
     async fn open(&self, target: &Target, opening: Opening, call: &Call) -> Result<Command, Error> {
-        let dialer = Dialer::new(&target.url("/execute/ws")?, self.http.headers(call));
+        let dialer = Dialer::new(&target.url("/execute/ws")?, self.http.headers(call), &target.name);
         let config = &self.http.config;
         let open = call.timeout.or(config.ws_open_timeout);
         let attempts = if config.max_retries == 0 { 1 } else { CONNECT_ATTEMPTS };
         let limits = Limits { open, budget: config.ws_connect_budget, attempts };
-        let Opening { mut session, frame, from, pty, options, deliver, detach } = opening;
+        let Opening { mut session, frame, from, pty, input_over, options, deliver, detach } = opening;
         let kills = matches!(frame, ClientFrame::Execute(_));
         let mut connecting = Connecting::new(dialer, &frame, limits)?;
         let aborted = tokio::select! {
@@ -136,7 +140,7 @@ impl Client {
         let command = Command {
             command_id: session.command_id().to_owned(),
             pid: session.pid(),
-            started: Instant::now(),
+            opened: session.opened(),
             output: Arc::clone(&output),
             controls,
             _detach_on_drop: detach.clone().drop_guard(),
@@ -144,7 +148,15 @@ impl Client {
         };
         let socket = connecting.socket().ok_or_else(Error::closed)?;
         command.feed(options);
-        let attachment = Attachment { session, output, controls: requests, pty, encoder: Encoder::default() };
+        let attachment = Attachment {
+            session,
+            output,
+            controls: requests,
+            input: Input::new(pty, input_over),
+            detour: connecting.detour(),
+            kill: None,
+            over: CancellationToken::new(),
+        };
         tokio::spawn(attachment.run(socket, detach));
         Ok(command)
     }
@@ -163,13 +175,14 @@ fn execute(
         encoder.finish()?;
     }
     let pty = spec.pty.unwrap_or(false);
-    if options.close_input && options.input.is_none() && !pty {
+    let input_over = options.close_input && options.input.is_none() && !pty;
+    if input_over {
         spec.close_stdin = Some(true);
     }
     let id = spec.command_id.get_or_insert_with(|| Uuid::now_v7().to_string()).clone();
     let session = Session::execute(id, &spec, Instant::now());
     let frame = ClientFrame::Execute(Box::new(spec));
-    Ok(Opening { session, frame, from: [0; 2], pty, options, deliver, detach })
+    Ok(Opening { session, frame, from: [0; 2], pty, input_over, options, deliver, detach })
 }
 
 impl Command {
@@ -220,15 +233,15 @@ impl Command {
         self.output.result().await
     }
 
-    /// Kills the command; `false` if it was over.
+    /// Kills the command; `false` if it was over. Input that still waits is dropped.
     ///
     /// # Errors
-    /// None today.
+    /// The kill could not be handed over: the command may live on.
     pub async fn kill(&self) -> Result<bool, Error> {
         self.ask(Control::Kill).await
     }
 
-    /// Writes to stdin; returns when it was handed to the network, `false` if the command was over.
+    /// Writes to stdin; returns when it was handed to the network, `false` if the command or its stdin was over.
     ///
     /// # Errors
     /// `UNSUPPORTED` for bytes that are not UTF-8.
@@ -297,7 +310,7 @@ impl Command {
             exit_code: None,
             outcome: CommandOutcome::Aborted,
             signal: None,
-            duration: self.started.elapsed(),
+            duration: self.opened.elapsed(),
             stdout,
             stderr,
             gaps: Vec::new(),

@@ -86,6 +86,7 @@ impl Connecting {
             error,
         })?;
         self.sent = true;
+        session.on_opening(Instant::now());
         let left = self.left();
         let starting = start(self.socket.insert(socket), self.opening.clone(), session);
         match left {
@@ -95,8 +96,13 @@ impl Connecting {
     }
 
     /// The connection of a phase that succeeded.
-    pub(crate) fn socket(self) -> Option<Socket> {
-        self.socket
+    pub(crate) fn socket(&mut self) -> Option<Socket> {
+        self.socket.take()
+    }
+
+    /// More connections to the same place.
+    pub(crate) fn detour(self) -> Detour {
+        Detour { dialer: self.dialer, open: self.limits.open }
     }
 
     /// What remains of the budget.
@@ -112,23 +118,76 @@ impl Connecting {
         let ending = async {
             let mut socket = match self.socket.take() {
                 Some(socket) => socket,
-                None => {
-                    // The same id again: whether the lost attempt started it or not, this one gets hold of it.
-                    let mut socket = self.dialer.dial(self.limits.open).await?;
-                    socket.send(self.opening).await.map_err(|_| Error::aborted())?;
-                    socket
-                }
+                // The same id again: whether the lost attempt started it or not, this one gets hold of it.
+                None => reach(&self.dialer, self.limits.open, self.opening).await?,
             };
-            socket.send(message(&ClientFrame::Kill)?).await.map_err(|_| Error::aborted())?;
-            while let Some(Ok(received)) = socket.next().await {
-                if let Some(Step::End(_)) = step(&received, &mut session) {
-                    break;
-                }
-            }
+            kill(&mut socket, &session).await?;
+            outlast(&mut socket, &mut session).await;
             Ok::<_, Error>(())
         };
         // Whether it worked can't be told to anybody: the caller gets the abort.
         let _ = timeout(ABORT_DEADLINE, ending).await;
+    }
+}
+
+/// A second way to a running command, for a kill that can't get past the input on the first.
+#[derive(Debug, Clone)]
+pub(crate) struct Detour {
+    dialer: Dialer,
+    open: Option<Duration>,
+}
+
+impl Detour {
+    /// Hands the kill over; the answer is what [`Killed::outlast`] still has to be called on.
+    pub(crate) async fn kill(&self, command_id: String, next: [u64; 2]) -> Result<Killed, Error> {
+        let [stdout_offset, stderr_offset] = next;
+        let opening = message(&ClientFrame::Reconnect {
+            command_id: command_id.clone(),
+            stdout_offset,
+            stderr_offset,
+        })?;
+        let session = Session::reconnect(command_id, next, Instant::now());
+        let mut socket = reach(&self.dialer, self.open, opening).await?;
+        kill(&mut socket, &session).await?;
+        Ok(Killed { socket, session })
+    }
+}
+
+/// A connection that a kill was sent on.
+#[derive(Debug)]
+pub(crate) struct Killed {
+    socket: Socket,
+    session: Session,
+}
+
+impl Killed {
+    /// Waits for the end.
+    pub(crate) async fn outlast(mut self) {
+        outlast(&mut self.socket, &mut self.session).await;
+    }
+}
+
+/// Connects and sends the opening frame.
+async fn reach(dialer: &Dialer, open: Option<Duration>, opening: Message) -> Result<Socket, Error> {
+    let mut socket = dialer.dial(open).await?;
+    socket.send(opening).await.map_err(|error| {
+        Error::new(ErrorCode::Connection, "the connection broke before the command was reached")
+            .caused_by(error)
+    })?;
+    Ok(socket)
+}
+
+async fn kill(socket: &mut Socket, session: &Session) -> Result<(), Error> {
+    let sent = socket.send(message(&ClientFrame::Kill)?).await;
+    sent.map_err(|error| session.lost(&loss(Some(Err(error)))))
+}
+
+/// Reads until the command is over: a connection that is dropped with something unread may take the kill along.
+async fn outlast(socket: &mut Socket, session: &mut Session) {
+    while let Some(Ok(received)) = socket.next().await {
+        if let Some(Step::End(_)) = step(&received, session) {
+            break;
+        }
     }
 }
 

@@ -35,6 +35,9 @@ pub use retained::Retained;
 /// How long a killed command may take to report its end.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long a kill may wait behind input on its connection before it takes another way.
+const KILL_PATIENCE: Duration = Duration::from_millis(250);
+
 /// How long an aborted call waits for the end of the command that it killed.
 const ABORT_DEADLINE: Duration = Duration::from_secs(5);
 

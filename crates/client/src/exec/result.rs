@@ -13,7 +13,7 @@ use super::Retained;
 pub enum CommandOutcome {
     /// It exited by itself.
     Exited,
-    /// The caller killed it.
+    /// The caller killed it, and the server confirmed its end.
     Killed,
     /// It exceeded its limit.
     TimedOut,
@@ -56,13 +56,14 @@ fn name<S: Serializer>(kind: &StreamKind, serializer: S) -> Result<S::Ok, S::Err
 /// A command's end; partial where it did not exit.
 #[derive(Debug, Clone)]
 pub struct CommandResult {
-    /// As the server said it; -1 where a killed command's end was not confirmed.
+    /// As the server said it; -1 where a killed command's end was not confirmed, which is `Lost`.
     pub exit_code: Option<i32>,
     /// The kind of end.
     pub outcome: CommandOutcome,
     /// The signal that ended it, where it is known for certain.
     pub signal: Option<i32>,
-    /// From `started` to the end, on the client's clock.
+    /// From the first sending of the frame that executed or attached to it, to `exit` or whatever else ended it, on
+    /// the client's clock.
     pub duration: Duration,
     /// Standard output.
     pub stdout: Arc<Retained>,

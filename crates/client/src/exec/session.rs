@@ -77,6 +77,8 @@ pub(crate) struct Session {
     /// Whether this server numbers its output: the oldest ones send no offsets, which reads as 0.
     numbered: bool,
     gaps: Vec<Gap>,
+    /// First time that the opening frame was sent: with the same id again, the command may run since then.
+    opened: Option<Instant>,
     started: Instant,
     /// Last time that anything came.
     alive: Instant,
@@ -109,6 +111,7 @@ impl Session {
             next,
             numbered: false,
             gaps: Vec::new(),
+            opened: None,
             started: now,
             alive: now,
             active: now,
@@ -141,8 +144,23 @@ impl Session {
         }
     }
 
+    /// Positions of the next bytes of stdout and stderr.
+    pub(crate) fn next_offsets(&self) -> [u64; 2] {
+        self.next
+    }
+
+    /// The opening frame is about to be sent.
+    pub(crate) fn on_opening(&mut self, now: Instant) {
+        self.opened.get_or_insert(now);
+    }
+
+    /// Since when the command may run, for all that is known here.
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened.unwrap_or(self.started)
+    }
+
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.started)
+        now.saturating_duration_since(self.opened())
     }
 
     /// A text message.
@@ -319,9 +337,9 @@ impl Session {
         self.end_with(error)
     }
 
-    /// Killed, but the server never said so.
+    /// Killed, but the server never said so: a result without success, and no claim that it is dead.
     fn end_unconfirmed(&mut self) -> Step<'static> {
-        self.end(Finish { outcome: CommandOutcome::Killed, exit_code: Some(-1), signal: None, error: None })
+        self.end(Finish { outcome: CommandOutcome::Lost, exit_code: Some(-1), signal: None, error: None })
     }
 
     fn end_with(&mut self, error: Error) -> Step<'static> {

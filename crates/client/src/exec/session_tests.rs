@@ -143,6 +143,16 @@ fn a_timeout_error_names_the_limit() {
 }
 
 #[test]
+fn a_duration_counts_from_the_first_opening() {
+    let second = Duration::from_secs(1);
+    let (mut session, start) = session(0);
+    session.on_opening(start + second);
+    session.on_opening(start + 2 * second);
+    session.on_text(STARTED, start + 3 * second);
+    assert_eq!(session.elapsed(start + 5 * second), 4 * second);
+}
+
+#[test]
 fn a_kill_ends_it_even_unconfirmed() {
     let (mut session, now) = running(0);
     session.on_kill(now);
@@ -157,12 +167,13 @@ fn a_kill_ends_it_even_unconfirmed() {
     assert_eq!(session.deadline(), now + KILL_DEADLINE);
     assert!(matches!(session.on_deadline(now + KILL_DEADLINE / 2), Step::Ignore));
     let finish = end(session.on_deadline(now + KILL_DEADLINE));
-    assert_eq!((finish.outcome, finish.exit_code), (CommandOutcome::Killed, Some(-1)));
+    assert_eq!((finish.outcome, finish.exit_code), (CommandOutcome::Lost, Some(-1)), "not confirmed");
     assert!(finish.error.is_none());
 
     let (mut session, now) = running(0);
     session.on_kill(now);
-    assert_eq!(end(session.on_lost(&Loss::Closed(None))).exit_code, Some(-1));
+    let finish = end(session.on_lost(&Loss::Closed(None)));
+    assert_eq!((finish.outcome, finish.exit_code), (CommandOutcome::Lost, Some(-1)), "not confirmed");
 
     let (mut session, now) = running(0);
     session.on_kill(now);

@@ -35,14 +35,16 @@ const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 pub(crate) struct Dialer {
     url: String,
     headers: HeaderMap,
+    /// Name, for messages.
+    sandbox: String,
 }
 
 impl Dialer {
     /// `url` is the `http` or `https` form.
-    pub(crate) fn new(url: &str, headers: HeaderMap) -> Self {
+    pub(crate) fn new(url: &str, headers: HeaderMap, sandbox: &str) -> Self {
         // "http" becomes "ws", and so "https" becomes "wss".
         let url = url.strip_prefix("http").map_or_else(|| url.to_owned(), |rest| format!("ws{rest}"));
-        Self { url, headers }
+        Self { url, headers, sandbox: sandbox.to_owned() }
     }
 
     /// Connects within `limit`.
@@ -84,7 +86,7 @@ impl Dialer {
     fn failed(&self, error: WsError) -> Error {
         let url = redact(&self.url);
         match error {
-            WsError::Http(response) => upgrade(&refusal(&response, url)),
+            WsError::Http(response) => upgrade(&refusal(&response, url), &self.sandbox),
             WsError::Url(UrlError::UnableToConnect(_)) | WsError::Io(_) | WsError::Tls(_) => {
                 let cause = root_cause(&error);
                 let message = format!("no connection to {url}: {cause}");
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_scheme_follows_the_data_plane() {
-        let url = |text: &str| Dialer::new(text, HeaderMap::new()).url;
+        let url = |text: &str| Dialer::new(text, HeaderMap::new(), "box").url;
         assert_eq!(url("https://h/a"), "wss://h/a");
         assert_eq!(url("http://h/a"), "ws://h/a");
     }
@@ -144,7 +146,7 @@ mod tests {
     fn compression_is_not_offered_and_headers_are_sent() {
         let mut headers = HeaderMap::new();
         headers.insert("x-api-key", HeaderValue::from_static("k"));
-        let request = Dialer::new("http://h/a", headers).request().unwrap();
+        let request = Dialer::new("http://h/a", headers, "box").request().unwrap();
         assert!(request.headers().get("sec-websocket-extensions").is_none());
         assert_eq!(request.headers().get("x-api-key").unwrap(), "k");
     }

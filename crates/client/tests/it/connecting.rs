@@ -63,12 +63,17 @@ async fn refusals_for_now_are_tried_again_as_the_server_wishes() {
 
 #[tokio::test]
 async fn definite_refusals_end_it() {
-    for (status, code) in
-        [(404, ErrorCode::Connection), (401, ErrorCode::Connection), (400, ErrorCode::Connection)]
-    {
+    let plain = r#"{"detail":"no"}"#;
+    let missing = r#"{"detail":{"error":"NotFound","message":"no sandbox box"}}"#;
+    for (status, body, code) in [
+        (404, plain, ErrorCode::Connection),
+        (404, missing, ErrorCode::NotFound),
+        (401, plain, ErrorCode::Authentication),
+        (400, plain, ErrorCode::Connection),
+    ] {
         let server = Server::start(move |peer| async move {
             assert_eq!(peer.index, 0, "tried again");
-            peer.answer(status, &[], r#"{"detail":"no"}"#).await.unwrap();
+            peer.answer(status, &[], body).await.unwrap();
         })
         .await
         .unwrap();
@@ -77,7 +82,7 @@ async fn definite_refusals_end_it() {
             .await
             .unwrap_err();
         assert_eq!((error.code(), error.details().status), (code, Some(status)), "{error}");
-        assert!(!error.to_string().contains("key"), "{error}");
+        assert!(!error.retryable() && !error.to_string().contains("key"), "{error}");
         server.finish().await;
     }
 }

@@ -1,12 +1,15 @@
 //! What a caller does to a running command.
 
-use sandwire_client::{Call, CommandOutcome, StreamOptions};
+use std::sync::Arc;
+
+use sandwire_client::{Call, Command, CommandOutcome, StreamOptions};
 use sandwire_protocol::limits::EXEC_MESSAGE_MAX;
 use sandwire_protocol::{CommandSpec, ErrorCode};
-use sandwire_testkit::Server;
+use sandwire_testkit::{Peer, Server};
 use serde_json::json;
+use tokio::sync::Notify;
 
-use crate::support::{client, options, run, string, target, text};
+use crate::support::{MIB, client, options, run, string, target, text};
 
 #[tokio::test]
 async fn kill_is_answered_by_a_non_zero_exit() {
@@ -30,7 +33,7 @@ async fn kill_is_answered_by_a_non_zero_exit() {
 }
 
 #[tokio::test]
-async fn a_server_that_leaves_after_a_kill_has_killed() {
+async fn a_server_that_leaves_after_a_kill_has_not_confirmed_it() {
     let server = Server::start(async |peer| {
         let mut exec = peer.accept().await.unwrap();
         exec.start().await.unwrap();
@@ -41,7 +44,7 @@ async fn a_server_that_leaves_after_a_kill_has_killed() {
     let command = run(&server).await;
     command.kill().await.unwrap();
     let result = command.result().await.unwrap();
-    assert_eq!((result.outcome, result.exit_code), (CommandOutcome::Killed, Some(-1)));
+    assert_eq!((result.outcome, result.exit_code), (CommandOutcome::Lost, Some(-1)));
 }
 
 #[tokio::test]
@@ -63,6 +66,123 @@ async fn kill_goes_out_while_the_queue_is_full() {
     assert!(command.kill().await.unwrap());
     let result = command.result().await.unwrap();
     assert_eq!((result.outcome, result.stdout.total()), (CommandOutcome::Killed, 20 * 64 * 1024));
+    server.finish().await;
+}
+
+/// A server that reads no input; the kill reaches it over a second connection, or not at all if it has none.
+async fn deaf(peer: Peer, second: bool, killed: Arc<Notify>) {
+    if peer.index > 0 && !second {
+        return peer.answer(400, &[], "").await.unwrap();
+    }
+    let index = peer.index;
+    let mut exec = peer.accept().await.unwrap();
+    let opening = exec.start().await.unwrap();
+    if index == 0 {
+        exec.output("stdout", "said", 0).await.unwrap();
+        killed.notified().await;
+    } else {
+        assert_eq!(
+            (&opening["type"], &opening["command_id"], &opening["stdout_offset"]),
+            (&json!("reconnect"), &json!("c7"), &json!(4))
+        );
+        assert_eq!(exec.recv().await.unwrap(), json!({"type": "kill"}));
+        killed.notify_one();
+    }
+    exec.exit(137).await.unwrap();
+    exec.drained().await;
+}
+
+async fn deaf_server(second: bool) -> Server {
+    let killed = Arc::new(Notify::new());
+    Server::start(move |peer| deaf(peer, second, Arc::clone(&killed))).await.unwrap()
+}
+
+/// Sends more than the network takes.
+async fn stuff(command: &Command) {
+    let sending = command.send_input(vec![b'x'; 64 * MIB].into());
+    let stuck = tokio::time::timeout(std::time::Duration::from_millis(100), sending).await;
+    assert!(stuck.is_err(), "it was sent: {stuck:?}");
+}
+
+fn named() -> CommandSpec {
+    CommandSpec { command_id: Some("c7".to_owned()), timeout_seconds: Some(0), ..CommandSpec::new("x") }
+}
+
+#[tokio::test]
+async fn a_kill_overtakes_input_that_is_not_taken() {
+    let server = deaf_server(true).await;
+    let command = client(&server).run(&target(&server), named(), options(), &Call::default()).await.unwrap();
+    assert_eq!(text(command.next_batch().await.unwrap().unwrap())[0], "said");
+    stuff(&command).await;
+    assert!(command.kill().await.unwrap());
+    let result = command.result().await.unwrap();
+    assert_eq!((result.outcome, result.exit_code), (CommandOutcome::Killed, Some(137)));
+    assert_eq!(string(result.stdout.text()), "said");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_kill_overtakes_input_that_only_the_network_took() {
+    let server = deaf_server(true).await;
+    let command = client(&server).run(&target(&server), named(), options(), &Call::default()).await.unwrap();
+    command.next_batch().await.unwrap();
+    assert!(command.send_input("x".into()).await.unwrap());
+    assert!(command.kill().await.unwrap());
+    assert!(!command.send_input("y".into()).await.unwrap(), "nothing more for a killed command");
+    assert_eq!(command.result().await.unwrap().outcome, CommandOutcome::Killed);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_kill_that_finds_no_way_says_so() {
+    let server = deaf_server(false).await;
+    let command = client(&server).run(&target(&server), named(), options(), &Call::default()).await.unwrap();
+    stuff(&command).await;
+    assert_eq!(command.kill().await.unwrap_err().details().status, Some(400));
+}
+
+#[tokio::test]
+async fn an_abort_overtakes_input_that_is_not_taken() {
+    let server = deaf_server(true).await;
+    let call = Call::default();
+    let cancel = call.cancel.clone();
+    let options = StreamOptions { input: Some(vec![b'x'; 64 * MIB].into()), ..options() };
+    let (client, target) = (client(&server), target(&server));
+    let (error, ()) = tokio::join!(client.run_to_end(&target, named(), options, &call), async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        cancel.cancel();
+    });
+    let error = error.unwrap_err();
+    let partial = error.details().result.clone().unwrap();
+    assert_eq!((error.code(), partial.exit_code), (ErrorCode::Aborted, Some(137)), "its end was seen");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn input_after_its_end_is_not_sent() {
+    let server = Server::start(async |peer| {
+        let mut exec = peer.accept().await.unwrap();
+        let opening = exec.start().await.unwrap();
+        if opening["command"] == "open" {
+            assert_eq!(exec.recv().await.unwrap(), json!({"type": "close_stdin"}));
+        }
+        assert_eq!(exec.recv().await.unwrap(), json!({"type": "kill"}));
+        exec.exit(137).await.unwrap();
+        assert!(exec.drained().await.is_empty());
+    })
+    .await
+    .unwrap();
+    for (name, close_input) in [("open", false), ("closed", true)] {
+        let options = StreamOptions { close_input, ..options() };
+        let spec = CommandSpec::new(name);
+        let command = client(&server).run(&target(&server), spec, options, &Call::default()).await.unwrap();
+        if !close_input {
+            assert!(command.close_input().await.unwrap());
+        }
+        assert!(!command.send_input("late".into()).await.unwrap());
+        assert!(command.kill().await.unwrap());
+        command.result().await.unwrap();
+    }
     server.finish().await;
 }
 

@@ -40,6 +40,29 @@ async fn create_get_list_delete() {
 }
 
 #[tokio::test]
+async fn a_list_is_followed_to_its_end_and_not_for_ever() {
+    let server = Server::start(async |peer| {
+        let answer = match (peer.headers["x-team"].as_str(), peer.target.as_str()) {
+            ("round", _) => r#"{"items":[],"next_cursor":"again"}"#,
+            (_, "/boxes") => r#"{"items":[{"name":"a"}],"sandboxes":[{"name":"a"}],"next_cursor":"2&x"}"#,
+            (_, "/boxes?cursor=2%26x") => r#"{"items":[{"name":"b"}],"next_cursor":"3"}"#,
+            (_, "/boxes?cursor=3") => r#"{"items":[{"name":"c"}],"next_cursor":null}"#,
+            (_, other) => panic!("{other}"),
+        };
+        peer.answer(200, &[], answer).await.unwrap();
+    })
+    .await
+    .unwrap();
+    let client = client(&server);
+    let all = client.list_sandboxes(&Call::default()).await.unwrap();
+    assert_eq!(all, r#"[{"name":"a"},{"name":"b"},{"name":"c"}]"#);
+    let headers = sandwire_client::header_map(&[("x-team".to_owned(), "round".to_owned())]).unwrap();
+    let call = Call { headers, ..Call::default() };
+    assert_eq!(client.list_sandboxes(&call).await.unwrap_err().code(), ErrorCode::Api);
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn patience_ends_in_the_answer_to_believe() {
     let server = Server::start(async |peer| match (peer.method.as_str(), peer.index) {
         ("GET", 0 | 1) => peer.answer(429, &[("retry-after", "0")], "").await.unwrap(),
