@@ -110,7 +110,7 @@ describe("createSandbox", () => {
     ],
     [403, standard("Unauthorized", "wrong key"), "SandboxAuthenticationError", {}],
     [500, standard("InternalError", "oops"), "SandboxAPIError", {}],
-    [409, standard("Conflict", "taken"), "SandboxClientError", {}],
+    [409, standard("Conflict", "taken"), "ResourceAlreadyExistsError", { resourceType: "sandbox", retryable: false }],
     [418, "not json" as never, "SandboxClientError", {}],
   ])("%i becomes its class", async (status, json, name, attributes) => {
     server.routes["POST /boxes"] = () => ({ status, json });

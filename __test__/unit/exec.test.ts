@@ -200,13 +200,16 @@ describe("faults", () => {
     expect((await rejection((await server.sandbox()).run("x"))).message).toContain("no shell");
   });
 
-  it("a refused upgrade is a connection error that names the status, and is told to who waits", async () => {
-    server.refusal = 401;
+  it.each([
+    [401, "SandboxAuthenticationError"],
+    [400, "SandboxConnectionError"],
+  ])("an upgrade refused with %i is a %s that names the status, and is told to who waits", async (status, name) => {
+    server.refusal = status;
     const sandbox = await server.sandbox();
     const error = await rejection(sandbox.run("x"));
-    expect(error).toBeInstanceOf(sandwire.SandboxConnectionError);
-    expect(error.message).toContain("401");
-    expect(await rejection(sandbox.run("x", { wait: false }))).toBeInstanceOf(sandwire.SandboxConnectionError);
+    expect(error).toMatchObject({ name, retryable: false });
+    expect(error.message).toContain(String(status));
+    expect(await rejection(sandbox.run("x", { wait: false }))).toMatchObject({ name });
   });
 
   it("unknown frames and fields are ignored", async () => {
