@@ -41,11 +41,11 @@ describe("error classes", () => {
 
   test("an unknown sandbox is not found, as a sandbox", async () => {
     for (const call of [
-      client.getSandbox("nobody"),
-      client.deleteSandbox("nobody"),
-      client.getSandboxStatus("nobody"),
+      () => client.getSandbox("nobody"),
+      () => client.deleteSandbox("nobody"),
+      () => client.getSandboxStatus("nobody"),
     ]) {
-      const error = (await rejection(call)) as LangSmithResourceNotFoundError;
+      const error = (await rejection(call())) as LangSmithResourceNotFoundError;
       expect(error).toBeInstanceOf(LangSmithResourceNotFoundError);
       expect(error.resourceType).toBe("sandbox");
     }
