@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::extension::{Signal, Totals};
 use crate::limits::{COMMAND_TIMEOUT_DEFAULT, IDLE_TIMEOUT_DEFAULT, SESSION_TTL_DEFAULT};
 
 const SHELL: &str = "/bin/bash";
@@ -61,6 +62,9 @@ pub struct CommandSpec {
     /// Run under a pseudo-terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pty: Option<bool>,
+    /// Who writes to stdin, by the extension; see [`ClientFrame::Reconnect`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<String>,
 }
 
 impl CommandSpec {
@@ -80,6 +84,7 @@ impl CommandSpec {
             run_config: None,
             close_stdin: None,
             pty: None,
+            writer: None,
         }
     }
 
@@ -124,6 +129,10 @@ pub enum ClientFrame {
         /// First byte of stderr wanted.
         #[serde(default)]
         stderr_offset: u64,
+        /// By the extension: who writes to stdin. Positions of binary input count per writer, over all its
+        /// connections, so that input survives a lost connection once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        writer: Option<String>,
     },
     /// Write to stdin.
     Input {
@@ -134,6 +143,18 @@ pub enum ClientFrame {
     CloseStdin,
     /// Kill the process tree.
     Kill,
+    /// By the extension: give the command's terminal another size.
+    Resize {
+        /// Columns, at least 1.
+        cols: u16,
+        /// Rows, at least 1.
+        rows: u16,
+    },
+    /// By the extension: send a signal to the command's process group; `SIGKILL` is [`ClientFrame::Kill`].
+    Signal {
+        /// Which.
+        signal: Signal,
+    },
 }
 
 /// One of a command's output streams.
@@ -180,6 +201,12 @@ pub enum ServerFrame<'a> {
         /// Process id inside the sandbox.
         #[serde(default)]
         pid: Option<i64>,
+        /// By the extension: whether it runs under a terminal.
+        #[serde(default, skip_serializing_if = "is_false")]
+        pty: bool,
+        /// By the extension: bytes of this writer that were taken so far.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stdin_offset: Option<u64>,
     },
     /// Output.
     #[serde(borrow)]
@@ -192,6 +219,17 @@ pub enum ServerFrame<'a> {
         /// Exit code; 128 + n after signal n. Absent means -1.
         #[serde(default = "unknown_exit")]
         exit_code: i32,
+        /// By the extension: the signal that ended the main process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
+        /// By the extension.
+        #[serde(default, flatten)]
+        totals: Option<Totals>,
+    },
+    /// By the extension: input up to here was taken.
+    StdinAck {
+        /// Position in what this writer wrote.
+        offset: u64,
     },
     /// The end, without a result.
     Error {
@@ -205,6 +243,25 @@ pub enum ServerFrame<'a> {
     /// A frame of a newer server, to be ignored.
     #[serde(other)]
     Unknown,
+}
+
+impl ServerFrame<'_> {
+    /// The answer to an opening frame, without the extension.
+    #[must_use]
+    pub fn started(command_id: &str, pid: Option<i64>) -> ServerFrame<'_> {
+        ServerFrame::Started { command_id: Cow::Borrowed(command_id), pid, pty: false, stdin_offset: None }
+    }
+
+    /// The end of a command, without the extension.
+    #[must_use]
+    pub fn exit(exit_code: i32) -> Self {
+        Self::Exit { exit_code, signal: None, totals: None }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn unknown_exit() -> i32 {
@@ -293,7 +350,7 @@ mod tests {
     fn server_frames_have_defaults() {
         assert_eq!(
             serde_json::from_str::<ServerFrame<'_>>(r#"{"type":"exit"}"#).unwrap(),
-            ServerFrame::Exit { exit_code: -1 }
+            ServerFrame::exit(-1)
         );
         assert_eq!(
             serde_json::from_str::<ServerFrame<'_>>(r#"{"type":"resized","cols":1}"#).unwrap(),
@@ -304,6 +361,26 @@ mod tests {
             panic!("not error")
         };
         assert_eq!(error_type, "CommandError");
+    }
+
+    #[test]
+    fn what_the_extension_adds_is_absent_without_it() {
+        let json = |frame: &ServerFrame<'_>| serde_json::to_string(frame).unwrap();
+        assert_eq!(json(&ServerFrame::exit(0)), r#"{"type":"exit","exit_code":0}"#);
+        assert_eq!(
+            json(&ServerFrame::started("a", Some(7))),
+            r#"{"type":"started","command_id":"a","pid":7}"#
+        );
+        let exit = ServerFrame::Exit {
+            exit_code: 137,
+            signal: Some(9),
+            totals: Some(Totals { stdout_bytes: 5, stderr_bytes: 6 }),
+        };
+        let text = r#"{"type":"exit","exit_code":137,"signal":9,"stdout_bytes":5,"stderr_bytes":6}"#;
+        assert_eq!((json(&exit), serde_json::from_str(text).unwrap()), (text.to_owned(), exit));
+        let signal: ClientFrame = serde_json::from_str(r#"{"type":"signal","signal":"SIGTERM"}"#).unwrap();
+        assert_eq!(signal, ClientFrame::Signal { signal: Signal::Term });
+        assert!(serde_json::from_str::<ClientFrame>(r#"{"type":"signal","signal":"SIGSEGV"}"#).is_err());
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 
 mod error;
 mod exec;
+pub mod extension;
 mod isolation;
 pub mod limits;
 mod sandbox;
@@ -17,6 +18,7 @@ pub use exec::{
     ClientFrame, CommandSpec, ExecuteRequest, ExecuteResponse, OutputFrame, RunConfig, ServerFrame,
     StreamKind,
 };
+pub use extension::{Signal, Totals};
 pub use isolation::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
 pub use sandbox::{CreateSandbox, ResourceStatus, Sandbox, SandboxList, SandboxStatus};
 pub use text::{LossyDecoder, utf8_prefix};

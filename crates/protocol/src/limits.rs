@@ -54,6 +54,13 @@ pub const STDIN_BUFFER_MAX: usize = 4 * 1024 * 1024;
 /// never refused.
 pub const STDIN_STALL: Duration = Duration::from_secs(60);
 
+/// Input that a client of the extension sends ahead of what the server has taken, bytes. Below [`STDIN_BUFFER_MAX`], so
+/// that its socket is always read on and a kill never waits behind input.
+pub const STDIN_WINDOW: usize = 1024 * 1024;
+
+/// Longest name of a writer, bytes; ours are 36.
+pub const WRITER_MAX: usize = 64;
+
 /// Live and remembered commands of one sandbox.
 pub const COMMANDS_MAX: usize = 4096;
 
