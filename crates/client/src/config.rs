@@ -10,6 +10,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use sandwire_protocol::ErrorCode;
 
+use crate::exec::Backoff;
 use crate::{Error, env};
 
 const DEFAULT_BASE: &str = "https://api.smith.langchain.com";
@@ -43,6 +44,7 @@ pub struct Config {
     pub(crate) ws_open_timeout: Option<Duration>,
     /// Limit of the whole connect phase of a command.
     pub(crate) ws_connect_budget: Option<Duration>,
+    pub(crate) backoff: Backoff,
 }
 
 impl Config {
@@ -69,7 +71,14 @@ impl Config {
             max_concurrency: options.max_concurrency,
             ws_open_timeout: env::ws_open_timeout(&env::process),
             ws_connect_budget: env::ws_connect_budget(&env::process),
+            backoff: Backoff::default(),
         })
+    }
+
+    /// Other pauses before a lost connection to a command is made again; tests need not wait for the usual ones.
+    #[must_use]
+    pub fn with_backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
     }
 }
 

@@ -12,6 +12,9 @@ mod env;
 mod error;
 mod exec;
 mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod retry;
 mod sandboxes;
@@ -20,5 +23,8 @@ mod tls;
 pub use client::{Client, Target};
 pub use config::{Config, ConfigOptions, header_map, resolve_api_key, resolve_endpoint};
 pub use error::{Details, Error, Phase};
-pub use exec::{Batch, Chunk, Command, CommandOutcome, CommandResult, Data, Gap, Retained, StreamOptions};
+pub use exec::{
+    Backoff, Batch, Chunk, Command, CommandOutcome, CommandResult, Data, Gap, Item, RECONNECTS_MAX, Retained,
+    StreamOptions, Want,
+};
 pub use http::Call;

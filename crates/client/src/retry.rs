@@ -55,15 +55,12 @@ impl Policy {
     }
 }
 
-/// Pauses of the exec connect phase and of reconnects: 0.5, 1, 2, 4, 8 s; a server's `Retry-After` replaces them.
-pub(crate) fn exec_pause(attempt: u32, retry_after: Option<f64>, jitter: f64) -> Duration {
-    const BASE: f64 = 0.5;
-    const MAX: f64 = 8.0;
-    let seconds = match retry_after {
-        Some(seconds) => seconds.min(RETRY_AFTER_MAX),
-        None => (BASE * f64::from(2u32.saturating_pow(attempt))).min(MAX) * (0.8 + 0.2 * jitter),
-    };
-    Duration::from_secs_f64(seconds.max(0.0))
+/// A pause of the exec connect phase (section 4.3); a server's `Retry-After` replaces it.
+pub(crate) fn exec_pause(backoff: Duration, retry_after: Option<f64>, jitter: f64) -> Duration {
+    match retry_after {
+        Some(seconds) => Duration::from_secs_f64(seconds.clamp(0.0, RETRY_AFTER_MAX)),
+        None => backoff.mul_f64(0.8 + 0.2 * jitter),
+    }
 }
 
 /// `Retry-After` in seconds; dates are ignored here, as the official clients do.
@@ -121,9 +118,11 @@ mod tests {
 
     #[test]
     fn exec_pauses() {
-        let pauses: Vec<_> = (0..6).map(|n| exec_pause(n, None, 1.0).as_secs_f64()).collect();
-        assert_eq!(pauses, [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]);
-        assert_eq!(exec_pause(0, Some(12.0), 0.0), Duration::from_secs(12));
+        let second = Duration::from_secs(1);
+        assert_eq!(exec_pause(second, None, 1.0), second);
+        assert_eq!(exec_pause(second, None, 0.0), second.mul_f64(0.8));
+        assert_eq!(exec_pause(second, Some(12.0), 0.0), second * 12);
+        assert_eq!(exec_pause(second, Some(1e9), 0.0), second * 60);
         let jitter = jitter();
         assert!((0.0..1.0).contains(&jitter));
     }

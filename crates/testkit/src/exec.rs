@@ -1,36 +1,77 @@
 //! The server's end of an exec WebSocket, frame by frame.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::{Line, Log};
+
 /// An accepted exec connection.
 #[derive(Debug)]
 pub struct Exec {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Line>,
+    index: usize,
+    log: Log,
+    command_id: String,
 }
 
 impl Exec {
-    pub(crate) fn new(socket: WebSocketStream<TcpStream>) -> Self {
-        Self { socket }
+    pub(crate) fn new(socket: WebSocketStream<Line>, index: usize, log: Log) -> Self {
+        Self { socket, index, log, command_id: String::new() }
     }
 
-    /// The client's next frame; `None` when it has left.
+    /// The client's next frame; `None` when it has left. Input in a binary message of the extension reads as
+    /// `{"type": "stdin", "offset", "data"}`.
     pub async fn recv(&mut self) -> Option<Value> {
         loop {
-            match self.socket.next().await? {
-                Ok(Message::Text(text)) => return serde_json::from_str(text.as_str()).ok(),
-                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            let frame = match self.socket.next().await? {
+                Ok(Message::Text(text)) => serde_json::from_str(text.as_str()).ok()?,
+                Ok(Message::Binary(bytes)) => input(&bytes)?,
+                Ok(Message::Ping(_) | Message::Pong(_)) => continue,
                 _ => return None,
+            };
+            self.log.note(self.index, &frame);
+            return Some(frame);
+        }
+    }
+
+    /// Reads frames until the opening one, which may follow a control frame (section 5.4.9).
+    ///
+    /// # Errors
+    /// If the client leaves.
+    pub async fn opening(&mut self) -> io::Result<Value> {
+        loop {
+            let frame = self.recv().await.ok_or(ErrorKind::UnexpectedEof)?;
+            if matches!(kind_of(&frame), "execute" | "reconnect") {
+                let id = frame.get("command_id").and_then(Value::as_str).unwrap_or_default();
+                id.clone_into(&mut self.command_id);
+                return Ok(frame);
             }
         }
+    }
+
+    /// The id in the opening frame.
+    #[must_use]
+    pub fn command_id(&self) -> &str {
+        &self.command_id
+    }
+
+    /// Says `started` with the id in the opening frame, and the members of `extra`.
+    ///
+    /// # Errors
+    /// If the client leaves.
+    pub async fn started(&mut self, extra: Value) -> io::Result<()> {
+        let mut frame = json!({ "type": "started", "command_id": self.command_id, "pid": 42 });
+        if let (Some(frame), Value::Object(extra)) = (frame.as_object_mut(), extra) {
+            frame.extend(extra);
+        }
+        self.send(frame).await
     }
 
     /// Reads the opening frame and says `started` with its command id.
@@ -38,9 +79,8 @@ impl Exec {
     /// # Errors
     /// If the client leaves.
     pub async fn start(&mut self) -> io::Result<Value> {
-        let opening = self.recv().await.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let id = opening.get("command_id").cloned().unwrap_or(Value::Null);
-        self.send(json!({ "type": "started", "command_id": id, "pid": 42 })).await?;
+        let opening = self.opening().await?;
+        self.started(json!({})).await?;
         Ok(opening)
     }
 
@@ -58,6 +98,15 @@ impl Exec {
     /// If the client leaves.
     pub async fn output(&mut self, stream: &str, data: &str, offset: usize) -> io::Result<()> {
         self.send(json!({ "type": stream, "data": data, "offset": offset })).await
+    }
+
+    /// Sends output as the extension has it; `stream` is 0 for stdout, 1 for stderr.
+    ///
+    /// # Errors
+    /// If the client leaves.
+    pub async fn bytes(&mut self, stream: usize, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let kind = u8::try_from(stream).map_err(io::Error::other)?;
+        self.binary(&[&[kind], &offset.to_be_bytes()[..], bytes].concat()).await
     }
 
     /// Sends `exit`.
@@ -104,9 +153,31 @@ impl Exec {
     /// # Errors
     /// If the client leaves.
     pub async fn cut_inside_a_frame(mut self) -> io::Result<()> {
-        // Final text frame of 100 bytes, of which one follows.
-        self.socket.get_mut().write_all(&[0x81, 100, b'{']).await?;
+        self.begin_a_frame().await?;
         self.socket.get_mut().shutdown().await
+    }
+
+    /// Sends the first bytes of a large frame, and nothing more until the client has left.
+    ///
+    /// # Errors
+    /// If the client leaves early.
+    pub async fn stall_inside_a_frame(mut self) -> io::Result<()> {
+        self.begin_a_frame().await?;
+        self.outlast().await;
+        Ok(())
+    }
+
+    async fn begin_a_frame(&mut self) -> io::Result<()> {
+        // Final text frame of 100 bytes, of which one follows.
+        self.socket.get_mut().write_all(&[0x81, 100, b'{']).await
+    }
+
+    /// Sends bytes that need not be a WebSocket frame.
+    ///
+    /// # Errors
+    /// If the client leaves.
+    pub async fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.get_mut().write_all(bytes).await
     }
 
     /// Announces a message of `size` bytes.
@@ -115,8 +186,20 @@ impl Exec {
     /// If the client leaves.
     pub async fn announce(&mut self, size: u64) -> io::Result<()> {
         const TEXT_WITH_LONG_SIZE: [u8; 2] = [0x81, 127];
-        self.socket.get_mut().write_all(&TEXT_WITH_LONG_SIZE).await?;
-        self.socket.get_mut().write_all(&size.to_be_bytes()).await
+        self.raw(&[&TEXT_WITH_LONG_SIZE[..], &size.to_be_bytes()].concat()).await
+    }
+
+    /// Resets the connection.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn reset(self) -> io::Result<()> {
+        self.socket.into_inner().reset()
+    }
+
+    /// Answers nothing, not even a ping, until the client has left: a host that is gone, or a network that is.
+    pub async fn outlast(&mut self) {
+        self.socket.get_mut().outlast().await;
     }
 
     /// Waits until the client has left, and says what it still sent.
@@ -125,8 +208,23 @@ impl Exec {
         while let Some(frame) = self.recv().await {
             frames.push(frame);
         }
+        // Sends the answer to a close frame.
+        while let Some(Ok(_)) = self.socket.next().await {}
+        let _ = self.socket.get_mut().shutdown().await;
+        self.outlast().await;
         frames
     }
+}
+
+fn kind_of(frame: &Value) -> &str {
+    frame.get("type").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn input(message: &[u8]) -> Option<Value> {
+    let (0, rest) = message.split_first()? else { return None };
+    let (offset, bytes) = rest.split_first_chunk::<8>()?;
+    let (offset, data) = (u64::from_be_bytes(*offset), String::from_utf8_lossy(bytes));
+    Some(json!({ "type": "stdin", "offset": offset, "data": data }))
 }
 
 fn io_error(error: Error) -> io::Error {

@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::Exec;
+use crate::{Exec, Line, Log};
 
 /// A client that waits for an answer.
 #[derive(Debug)]
@@ -22,13 +21,14 @@ pub struct Peer {
     pub target: String,
     /// Names in lower case.
     pub headers: HashMap<String, String>,
-    stream: TcpStream,
+    stream: Line,
+    log: Log,
     /// Bytes after the head that came with it.
     rest: Vec<u8>,
 }
 
 impl Peer {
-    pub(crate) async fn read(mut stream: TcpStream, index: usize) -> io::Result<Self> {
+    pub(crate) async fn read(mut stream: Line, index: usize, log: Log) -> io::Result<Self> {
         const END: &[u8] = b"\r\n\r\n";
         let mut bytes = Vec::new();
         let end = loop {
@@ -48,7 +48,7 @@ impl Peer {
             .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
             .collect();
         let (method, target) = (request.next().unwrap_or_default(), request.next().unwrap_or_default());
-        Ok(Self { index, method, target, headers, stream, rest })
+        Ok(Self { index, method, target, headers, stream, log, rest })
     }
 
     /// The body, as long as `Content-Length` says; empty when asked again.
@@ -88,17 +88,50 @@ impl Peer {
         self.stream.shutdown().await
     }
 
+    /// Answers nothing until the client has left.
+    pub async fn outlast(mut self) {
+        self.stream.outlast().await;
+    }
+
+    /// Ends the sending side after exactly `bytes` bytes from here: the answer to the upgrade counts.
+    #[must_use]
+    pub fn cut_after(mut self, bytes: u64) -> Self {
+        self.stream.cut_after(bytes);
+        self
+    }
+
+    /// Whether the client would speak this subprotocol.
+    #[must_use]
+    pub fn offers(&self, subprotocol: &str) -> bool {
+        let offered = self.headers.get("sec-websocket-protocol").map(String::as_str).unwrap_or_default();
+        offered.split(',').any(|name| name.trim() == subprotocol)
+    }
+
     /// Accepts the WebSocket upgrade.
     ///
     /// # Errors
     /// If it is none, or the client leaves.
-    pub async fn accept(mut self) -> io::Result<Exec> {
+    pub async fn accept(self) -> io::Result<Exec> {
+        self.accept_as(None).await
+    }
+
+    /// Accepts the WebSocket upgrade and selects a subprotocol.
+    ///
+    /// # Errors
+    /// If it is none, or the client leaves. When the connection was cut, the client has left by then.
+    pub async fn accept_as(mut self, subprotocol: Option<&str>) -> io::Result<Exec> {
         let key = self.headers.get("sec-websocket-key").ok_or(ErrorKind::InvalidData)?;
+        let selected =
+            subprotocol.map(|name| format!("sec-websocket-protocol: {name}\r\n")).unwrap_or_default();
         let answer = format!(
-            "HTTP/1.1 101 X\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: {}\r\n\r\n",
+            "HTTP/1.1 101 X\r\nupgrade: websocket\r\nconnection: upgrade\r\n{selected}sec-websocket-accept: {}\r\n\r\n",
             derive_accept_key(key.as_bytes())
         );
-        self.stream.write_all(answer.as_bytes()).await?;
-        Ok(Exec::new(WebSocketStream::from_partially_read(self.stream, self.rest, Role::Server, None).await))
+        if let Err(cut) = self.stream.write_all(answer.as_bytes()).await {
+            self.stream.outlast().await;
+            return Err(cut);
+        }
+        let socket = WebSocketStream::from_partially_read(self.stream, self.rest, Role::Server, None).await;
+        Ok(Exec::new(socket, self.index, self.log))
     }
 }

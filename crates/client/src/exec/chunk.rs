@@ -3,17 +3,21 @@
 //! V8 copies Latin-1 and UTF-16 at memory speed, but decodes UTF-8 at half a gigabyte per second; so the decoding
 //! is done here, off the JavaScript thread.
 
+use bytes::Bytes;
+use encoding_rs::mem::convert_str_to_utf16;
 use sandwire_protocol::StreamKind;
+
+use super::Gap;
 
 /// Output bytes, prepared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Data {
     /// Text of ASCII characters only.
-    Latin1(Vec<u8>),
+    Latin1(Bytes),
     /// Any other text.
     Utf16(Vec<u16>),
     /// Bytes as they came.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
 }
 
 impl Data {
@@ -21,11 +25,20 @@ impl Data {
     #[must_use]
     pub fn text(text: &str) -> Self {
         if text.is_ascii() {
-            Self::Latin1(text.as_bytes().to_vec())
+            Self::Latin1(Bytes::copy_from_slice(text.as_bytes()))
         } else {
-            Self::Utf16(text.encode_utf16().collect())
+            Self::Utf16(utf16(text))
         }
     }
+}
+
+/// What a consumer gets, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// Output.
+    Chunk(Chunk),
+    /// Output that is lost.
+    Gap(Gap),
 }
 
 /// A piece of one output stream.
@@ -35,38 +48,35 @@ pub struct Chunk {
     pub kind: StreamKind,
     /// Position of its first byte in that stream.
     pub offset: u64,
-    /// Its length in bytes of UTF-8, whatever its form.
-    pub len: usize,
     /// The content.
     pub data: Data,
+    /// How many bytes longer its text is than what it stands for: U+FFFD takes three bytes.
+    pub surplus: usize,
 }
 
-impl Chunk {
-    pub(crate) fn new(kind: StreamKind, offset: u64, bytes: &[u8], raw: bool) -> Self {
-        let data = match std::str::from_utf8(bytes) {
-            Ok(text) if !raw => Data::text(text),
-            Err(_) if !raw => Data::text(&String::from_utf8_lossy(bytes)),
-            _ => Data::Bytes(bytes.to_vec()),
-        };
-        Self { kind, offset, len: bytes.len(), data }
-    }
-
-    /// Position after its last byte.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        self.offset.saturating_add(u64::try_from(self.len).unwrap_or(u64::MAX))
-    }
+pub(super) fn utf16(text: &str) -> Vec<u16> {
+    // The conversion may use one unit more than it needs.
+    let mut units = vec![0; text.len() + 1];
+    let written = convert_str_to_utf16(text, &mut units);
+    units.truncate(written);
+    units
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn text_takes_the_cheapest_form() {
-        assert_eq!(Data::text("plain"), Data::Latin1(b"plain".to_vec()));
+        assert_eq!(Data::text("plain"), Data::Latin1(Bytes::from_static(b"plain")));
         assert_eq!(Data::text("é🙂"), Data::Utf16(vec![0xE9, 0xD83D, 0xDE42]));
-        let raw = Chunk::new(StreamKind::Stdout, 3, "é".as_bytes(), true);
-        assert_eq!((raw.data.clone(), raw.end()), (Data::Bytes(vec![0xC3, 0xA9]), 5));
+    }
+
+    proptest! {
+        #[test]
+        fn units_are_those_of_the_text(text in ".*") {
+            prop_assert_eq!(utf16(&text), text.encode_utf16().collect::<Vec<_>>());
+        }
     }
 }

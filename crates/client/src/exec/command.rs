@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sandwire_protocol::{ClientFrame, CommandSpec, StreamKind};
+use sandwire_protocol::extension::Signal;
+use sandwire_protocol::{ClientFrame, CommandSpec, ErrorCode, StreamKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::connect::{Connecting, Limits};
-use super::input::Encoder;
+use super::connection::Connection;
+use super::outbox::{Outbox, Reply};
 use super::output::{Batch, End, Output};
+use super::queue::Want;
 use super::session::Session;
 use super::socket::Dialer;
-use super::task::{Attachment, Control, Input, Reply};
-use super::{ABORT_DEADLINE, CommandOutcome, CommandResult, StreamOptions};
+use super::stdin::Stdin;
+use super::task::{Attachment, Control};
+use super::{ABORT_DEADLINE, Backoff, CommandOutcome, CommandResult, StreamOptions};
 use crate::retry::CONNECT_ATTEMPTS;
 use crate::{Call, Client, Error, Target};
 
@@ -26,6 +30,8 @@ use crate::{Call, Client, Error, Target};
 pub struct Command {
     command_id: String,
     pid: Option<i64>,
+    pty: bool,
+    extended: bool,
     /// When the server was first asked for it.
     opened: Instant,
     output: Arc<Output>,
@@ -39,7 +45,6 @@ struct Opening {
     session: Session,
     frame: ClientFrame,
     from: [u64; 2],
-    pty: bool,
     /// Whether the command is started without stdin.
     input_over: bool,
     options: StreamOptions,
@@ -60,7 +65,7 @@ impl Client {
         options: StreamOptions,
         call: &Call,
     ) -> Result<Command, Error> {
-        let opening = execute(spec, options, true, self.closed().child_token())?;
+        let opening = self.execute(spec, options, true, self.closed().child_token())?;
         self.open(target, opening, call).await
     }
 
@@ -75,7 +80,7 @@ impl Client {
         options: StreamOptions,
         call: &Call,
     ) -> Result<Arc<CommandResult>, Error> {
-        let opening = execute(spec, options, false, CancellationToken::new())?;
+        let opening = self.execute(spec, options, false, CancellationToken::new())?;
         let command = self.open(target, opening, call).await?;
         tokio::select! {
             biased;
@@ -99,10 +104,14 @@ impl Client {
     ) -> Result<Command, Error> {
         let [stdout_offset, stderr_offset] = from;
         let opening = Opening {
-            session: Session::reconnect(command_id.to_owned(), from, Instant::now()),
-            frame: ClientFrame::Reconnect { command_id: command_id.to_owned(), stdout_offset, stderr_offset },
+            session: Session::reconnect(command_id.to_owned(), from, self.backoff(&options), Instant::now()),
+            frame: ClientFrame::Reconnect {
+                command_id: command_id.to_owned(),
+                stdout_offset,
+                stderr_offset,
+                writer: None,
+            },
             from,
-            pty: false,
             input_over: false,
             options,
             deliver: true,
@@ -111,35 +120,61 @@ impl Client {
         self.open(target, opening, call).await
     }
 
+    fn execute(
+        &self,
+        mut spec: CommandSpec,
+        options: StreamOptions,
+        deliver: bool,
+        detach: CancellationToken,
+    ) -> Result<Opening, Error> {
+        let input_over = options.close_input && options.input.is_none() && spec.pty != Some(true);
+        if input_over {
+            spec.close_stdin = Some(true);
+        }
+        let id = spec.command_id.get_or_insert_with(|| Uuid::now_v7().to_string()).clone();
+        let session = Session::execute(id, &spec, self.backoff(&options), Instant::now());
+        let frame = ClientFrame::Execute(Box::new(spec));
+        Ok(Opening { session, frame, from: [0; 2], input_over, options, deliver, detach })
+    }
+
+    fn backoff(&self, options: &StreamOptions) -> Option<Backoff> {
+        options.reconnect.then_some(self.http.config.backoff)
+    }
+
     async fn open(&self, target: &Target, opening: Opening, call: &Call) -> Result<Command, Error> {
-        let dialer = Dialer::new(&target.url("/execute/ws")?, self.http.headers(call), &target.name);
+        let dialer = Dialer::new(&target.url("/execute/ws")?, self.http.headers(call), &target.name)?;
         let config = &self.http.config;
         let open = call.timeout.or(config.ws_open_timeout);
         let attempts = if config.max_retries == 0 { 1 } else { CONNECT_ATTEMPTS };
-        let limits = Limits { open, budget: config.ws_connect_budget, attempts };
-        let Opening { mut session, frame, from, pty, input_over, options, deliver, detach } = opening;
+        let (budget, backoff) = (config.ws_connect_budget, config.backoff);
+        let limits = Limits { open, budget, attempts, backoff };
+        let Opening { mut session, frame, from, input_over, options, deliver, detach } = opening;
         let kills = matches!(frame, ClientFrame::Execute(_));
-        let mut connecting = Connecting::new(dialer, &frame, limits)?;
-        let aborted = tokio::select! {
+        let writer = Uuid::new_v4().to_string();
+        let binary_input = options.input.as_ref().is_some_and(|input| std::str::from_utf8(input).is_err());
+        let mut connecting = Connecting::new(dialer, &frame, &writer, binary_input, limits)?;
+        let connected = tokio::select! {
             biased;
-            () = call.cancel.cancelled() => Some(Error::aborted()),
-            () = self.closed().cancelled() => Some(Error::closed()),
-            connected = connecting.run(&mut session) => {
-                connected?;
-                None
+            () = call.cancel.cancelled() => Err(Error::aborted()),
+            () = self.closed().cancelled() => Err(Error::closed()),
+            connected = connecting.run(&mut session) => Ok(connected?),
+        };
+        let first = match connected {
+            Ok(first) => first,
+            Err(error) => {
+                if kills {
+                    connecting.abort(session).await;
+                }
+                return Err(error);
             }
         };
-        if let Some(error) = aborted {
-            if kills {
-                connecting.abort(session).await;
-            }
-            return Err(error);
-        }
         let output = Arc::new(Output::new(options.max_output_bytes, from, options.raw, deliver));
         let (controls, requests) = mpsc::unbounded_channel();
         let command = Command {
             command_id: session.command_id().to_owned(),
             pid: session.pid(),
+            pty: session.pty(),
+            extended: session.extended(),
             opened: session.opened(),
             output: Arc::clone(&output),
             controls,
@@ -148,41 +183,21 @@ impl Client {
         };
         let socket = connecting.socket().ok_or_else(Error::closed)?;
         command.feed(options);
+        let stdin = Stdin::new(session.pty(), input_over, session.extended());
         let attachment = Attachment {
             session,
             output,
             controls: requests,
-            input: Input::new(pty, input_over),
+            outbox: Outbox::new(stdin),
             detour: connecting.detour(),
+            writer,
+            deliveries: Vec::new(),
             kill: None,
             over: CancellationToken::new(),
         };
-        tokio::spawn(attachment.run(socket, detach));
+        tokio::spawn(attachment.run(Connection::new(socket), first, detach));
         Ok(command)
     }
-}
-
-fn execute(
-    mut spec: CommandSpec,
-    options: StreamOptions,
-    deliver: bool,
-    detach: CancellationToken,
-) -> Result<Opening, Error> {
-    if let Some(input) = &options.input {
-        // Refused before anything runs.
-        let mut encoder = Encoder::default();
-        encoder.frames(input)?;
-        encoder.finish()?;
-    }
-    let pty = spec.pty.unwrap_or(false);
-    let input_over = options.close_input && options.input.is_none() && !pty;
-    if input_over {
-        spec.close_stdin = Some(true);
-    }
-    let id = spec.command_id.get_or_insert_with(|| Uuid::now_v7().to_string()).clone();
-    let session = Session::execute(id, &spec, Instant::now());
-    let frame = ClientFrame::Execute(Box::new(spec));
-    Ok(Opening { session, frame, from: [0; 2], pty, input_over, options, deliver, detach })
 }
 
 impl Command {
@@ -204,20 +219,36 @@ impl Command {
         self.output.position(kind)
     }
 
-    /// The next chunks, at least one; `None` after the last.
+    /// Whether the server has the extension: raw bytes both ways, totals, signals and window sizes.
+    #[must_use]
+    pub fn extended(&self) -> bool {
+        self.extended
+    }
+
+    /// The next output, at least one item; `None` after the last.
     ///
     /// Cancel safe.
     ///
     /// # Errors
-    /// The stream's error, once.
-    pub async fn next_batch(&self) -> Result<Option<Batch>, Error> {
-        self.output.next_batch().await
+    /// The stream's error, once to who takes both streams, and to each who takes one.
+    pub async fn next_batch(&self, want: Want) -> Result<Option<Batch>, Error> {
+        self.output.next_batch(want).await
     }
 
     /// Whether [`Command::next_batch`] would return at once.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.output.is_ready()
+    pub fn is_ready(&self, want: Want) -> bool {
+        self.output.is_ready(want)
+    }
+
+    /// Hands over bytes instead of text from now on, or the other way round.
+    pub fn set_raw(&self, raw: bool) {
+        self.output.set_raw(raw);
+    }
+
+    /// Nobody will take this stream any more: it holds nothing back, and only the result has it.
+    pub fn discard(&self, kind: StreamKind) {
+        self.output.discard(kind);
     }
 
     /// Nobody takes batches until the next call of [`Command::next_batch`].
@@ -241,10 +272,45 @@ impl Command {
         self.ask(Control::Kill).await
     }
 
-    /// Writes to stdin; returns when it was handed to the network, `false` if the command or its stdin was over.
+    /// Sends another signal to the command's process group; `false` if it was over.
     ///
     /// # Errors
-    /// `UNSUPPORTED` for bytes that are not UTF-8.
+    /// `UNSUPPORTED` if the server can't.
+    pub async fn signal(&self, signal: Signal) -> Result<bool, Error> {
+        if signal == Signal::Kill {
+            return self.kill().await;
+        }
+        self.needs_extension(&format!("send {signal}"))?;
+        self.ask(|reply| Control::Signal(signal, reply)).await
+    }
+
+    /// Gives the command's terminal another size; `false` if it was over.
+    ///
+    /// # Errors
+    /// `VALIDATION_FAILED` if it has no terminal, `UNSUPPORTED` if the server can't.
+    pub async fn resize(&self, cols: u16, rows: u16) -> Result<bool, Error> {
+        self.needs_extension("resize a terminal")?;
+        if !self.pty {
+            let message = "the command has no terminal to resize; run it with `pty: true`";
+            let error = Error::new(ErrorCode::Validation, message);
+            return Err(error.with(|details| details.field = Some("pty".to_owned())));
+        }
+        self.ask(|reply| Control::Resize { cols, rows, reply }).await
+    }
+
+    fn needs_extension(&self, what: &str) -> Result<(), Error> {
+        if self.extended {
+            return Ok(());
+        }
+        let error = Error::new(ErrorCode::Unsupported, format!("this server can't {what}"));
+        Err(error.with(|details| details.operation = Some("command")))
+    }
+
+    /// Writes to stdin; `false` if the command or its stdin was over. Returns when the server took it, or, without
+    /// the extension, when it was handed to the network.
+    ///
+    /// # Errors
+    /// Without the extension `UNSUPPORTED` for bytes that are not UTF-8.
     pub async fn send_input(&self, data: Bytes) -> Result<bool, Error> {
         self.ask(|reply| Control::Input(data, reply)).await
     }

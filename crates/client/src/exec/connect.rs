@@ -11,9 +11,11 @@ use sandwire_protocol::{ClientFrame, ErrorCode};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::ABORT_DEADLINE;
+use super::frames::{message, step};
+use super::input::binary;
 use super::session::{Loss, Session, Step};
-use super::socket::{Dialer, Socket, loss};
+use super::socket::{Dialed, Dialer, Socket, loss};
+use super::{ABORT_DEADLINE, Backoff};
 use crate::Error;
 use crate::error::Phase;
 use crate::retry::{exec_pause, jitter};
@@ -26,18 +28,45 @@ pub(crate) struct Limits {
     /// Of all attempts together.
     pub(crate) budget: Option<Duration>,
     pub(crate) attempts: u32,
+    pub(crate) backoff: Backoff,
 }
 
 /// One connect phase. It keeps the socket of the attempt under way, so that an abort can still use it.
 #[derive(Debug)]
 pub(crate) struct Connecting {
     dialer: Dialer,
-    opening: Message,
+    opening: Opening,
     limits: Limits,
     started: Instant,
     socket: Option<Socket>,
     /// Whether the server may have seen the opening frame.
     sent: bool,
+    /// Whether there is input that only a server with the extension takes.
+    binary_input: bool,
+}
+
+/// The opening frame, in two forms.
+#[derive(Debug)]
+struct Opening {
+    plain: Message,
+    /// For a server with the extension: says who writes to stdin.
+    extended: Message,
+}
+
+impl Opening {
+    fn new(frame: &ClientFrame, writer: &str) -> Result<Self, Error> {
+        let mut extended = frame.clone();
+        match &mut extended {
+            ClientFrame::Execute(spec) => spec.writer = Some(writer.to_owned()),
+            ClientFrame::Reconnect { writer: field, .. } => *field = Some(writer.to_owned()),
+            _ => {}
+        }
+        Ok(Self { plain: message(frame)?, extended: message(&extended)? })
+    }
+
+    fn form(&self, extended: bool) -> Message {
+        if extended { self.extended.clone() } else { self.plain.clone() }
+    }
 }
 
 /// Why an attempt failed, and whether another one makes sense.
@@ -47,9 +76,15 @@ struct Failed {
 }
 
 impl Connecting {
-    pub(crate) fn new(dialer: Dialer, opening: &ClientFrame, limits: Limits) -> Result<Self, Error> {
-        let opening = message(opening)?;
-        let size = opening.len();
+    pub(crate) fn new(
+        dialer: Dialer,
+        opening: &ClientFrame,
+        writer: &str,
+        binary_input: bool,
+        limits: Limits,
+    ) -> Result<Self, Error> {
+        let opening = Opening::new(opening, writer)?;
+        let size = opening.extended.len();
         if size > EXEC_MESSAGE_MAX {
             let text = format!(
                 "the command is too large: {size} bytes with its environment, at most {EXEC_MESSAGE_MAX}; write it \
@@ -58,19 +93,24 @@ impl Connecting {
             let too_large = Error::new(ErrorCode::Validation, text);
             return Err(too_large.with(|details| details.field = Some("command".to_owned())));
         }
-        Ok(Self { dialer, opening, limits, started: Instant::now(), socket: None, sent: false })
+        let started = Instant::now();
+        Ok(Self { dialer, opening, limits, started, socket: None, sent: false, binary_input })
     }
 
-    /// Connects until the command runs; the connection is then [`Connecting::socket`]'s.
+    /// Connects until the command runs; the connection is then [`Connecting::socket`]'s. Returns what the server
+    /// said first.
     ///
     /// Cancel safe: [`Connecting::abort`] then undoes what the attempt may have done.
-    pub(crate) async fn run(&mut self, session: &mut Session) -> Result<(), Error> {
+    pub(crate) async fn run(&mut self, session: &mut Session) -> Result<Step, Error> {
         let mut attempt = 0;
         loop {
-            let Err(Failed { error, again }) = self.attempt(session).await else { return Ok(()) };
+            let Failed { error, again } = match self.attempt(session).await {
+                Ok(first) => return Ok(first),
+                Err(failed) => failed,
+            };
             self.socket = None;
             attempt += 1;
-            let pause = exec_pause(attempt - 1, error.details().retry_after, jitter());
+            let pause = exec_pause(self.limits.backoff.pause(attempt), error.details().retry_after, jitter());
             let in_time = self.left().is_none_or(|left| pause < left);
             if !again || attempt >= self.limits.attempts || !in_time {
                 return Err(error);
@@ -79,16 +119,19 @@ impl Connecting {
         }
     }
 
-    async fn attempt(&mut self, session: &mut Session) -> Result<(), Failed> {
+    async fn attempt(&mut self, session: &mut Session) -> Result<Step, Failed> {
         let open = [self.limits.open, self.left()].into_iter().flatten().min();
-        let socket = self.dialer.dial(open).await.map_err(|error| Failed {
+        let Dialed { socket, extended } = self.dialer.dial(open).await.map_err(|error| Failed {
             again: matches!(error.code(), ErrorCode::ConnectionRetryable | ErrorCode::ConnectTimeout),
             error,
         })?;
+        if self.binary_input && !extended {
+            return Err(Failed { error: binary(), again: false });
+        }
         self.sent = true;
-        session.on_opening(Instant::now());
+        session.on_opening(extended, Instant::now());
         let left = self.left();
-        let starting = start(self.socket.insert(socket), self.opening.clone(), session);
+        let starting = start(self.socket.insert(socket), self.opening.form(extended), session);
         match left {
             Some(left) => timeout(left, starting).await.unwrap_or_else(|_| Err(Failed::waiting(left))),
             None => starting.await,
@@ -119,7 +162,10 @@ impl Connecting {
             let mut socket = match self.socket.take() {
                 Some(socket) => socket,
                 // The same id again: whether the lost attempt started it or not, this one gets hold of it.
-                None => reach(&self.dialer, self.limits.open, self.opening).await?,
+                None => {
+                    let opening = |extended| self.opening.form(extended);
+                    reach(&self.dialer, self.limits.open, &mut session, opening).await?
+                }
             };
             kill(&mut socket, &session).await?;
             outlast(&mut socket, &mut session).await;
@@ -133,7 +179,7 @@ impl Connecting {
 /// A second way to a running command, for a kill that can't get past the input on the first.
 #[derive(Debug, Clone)]
 pub(crate) struct Detour {
-    dialer: Dialer,
+    pub(crate) dialer: Dialer,
     open: Option<Duration>,
 }
 
@@ -145,9 +191,10 @@ impl Detour {
             command_id: command_id.clone(),
             stdout_offset,
             stderr_offset,
+            writer: None,
         })?;
-        let session = Session::reconnect(command_id, next, Instant::now());
-        let mut socket = reach(&self.dialer, self.open, opening).await?;
+        let mut session = Session::reconnect(command_id, next, None, Instant::now());
+        let mut socket = reach(&self.dialer, self.open, &mut session, |_| opening).await?;
         kill(&mut socket, &session).await?;
         Ok(Killed { socket, session })
     }
@@ -168,9 +215,15 @@ impl Killed {
 }
 
 /// Connects and sends the opening frame.
-async fn reach(dialer: &Dialer, open: Option<Duration>, opening: Message) -> Result<Socket, Error> {
-    let mut socket = dialer.dial(open).await?;
-    socket.send(opening).await.map_err(|error| {
+async fn reach(
+    dialer: &Dialer,
+    open: Option<Duration>,
+    session: &mut Session,
+    opening: impl FnOnce(bool) -> Message,
+) -> Result<Socket, Error> {
+    let Dialed { mut socket, extended } = dialer.dial(open).await?;
+    session.on_opening(extended, Instant::now());
+    socket.send(opening(extended)).await.map_err(|error| {
         Error::new(ErrorCode::Connection, "the connection broke before the command was reached")
             .caused_by(error)
     })?;
@@ -185,7 +238,7 @@ async fn kill(socket: &mut Socket, session: &Session) -> Result<(), Error> {
 /// Reads until the command is over: a connection that is dropped with something unread may take the kill along.
 async fn outlast(socket: &mut Socket, session: &mut Session) {
     while let Some(Ok(received)) = socket.next().await {
-        if let Some(Step::End(_)) = step(&received, session) {
+        if let Some(Step::End(_)) = step(received, session) {
             break;
         }
     }
@@ -200,47 +253,28 @@ impl Failed {
     }
 }
 
-/// Sends the opening frame and reads until `started`.
-async fn start(socket: &mut Socket, opening: Message, session: &mut Session) -> Result<(), Failed> {
+/// Sends the opening frame and reads until the command is known to run.
+async fn start(socket: &mut Socket, opening: Message, session: &mut Session) -> Result<Step, Failed> {
     if let Err(error) = socket.send(opening).await {
         return Err(lost(session, &loss(Some(Err(error)))));
     }
     loop {
-        match socket.next().await {
-            Some(Ok(received)) if !received.is_close() => match step(&received, session) {
-                Some(Step::Started) => return Ok(()),
-                Some(Step::End(finish)) => {
-                    let error = finish.error.unwrap_or_else(Error::aborted);
-                    return Err(Failed { error, again: false });
-                }
-                _ => {}
-            },
+        let received = match socket.next().await {
+            Some(Ok(received)) if !received.is_close() => received,
             end => return Err(lost(session, &loss(end))),
+        };
+        match step(received, session) {
+            Some(Step::End(finish)) => match finish.error {
+                Some(error) => return Err(Failed { error, again: false }),
+                None => return Ok(Step::End(finish)),
+            },
+            Some(Step::Ignore | Step::Reconnect) | None => {}
+            Some(first) => return Ok(first),
         }
     }
 }
 
 /// A connection that ends before `started` says nothing: the same id may be sent again.
 fn lost(session: &Session, loss: &Loss) -> Failed {
-    Failed { error: session.lost(loss), again: true }
-}
-
-/// What a message means to the session; `None` for those that only keep the connection alive.
-pub(crate) fn step<'a>(received: &'a Message, session: &mut Session) -> Option<Step<'a>> {
-    let now = Instant::now();
-    match received {
-        Message::Text(text) => Some(session.on_text(text.as_str(), now)),
-        Message::Binary(bytes) => Some(session.on_binary(bytes, now)),
-        _ => {
-            session.on_alive(now);
-            None
-        }
-    }
-}
-
-/// A frame as a message.
-pub(crate) fn message(frame: &ClientFrame) -> Result<Message, Error> {
-    serde_json::to_string(frame).map(Message::text).map_err(|error| {
-        Error::new(ErrorCode::Client, "a frame could not be written as JSON").caused_by(error)
-    })
+    Failed { error: session.lost(loss), again: !matches!(loss, Loss::Violation(_)) }
 }

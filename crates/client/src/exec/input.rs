@@ -28,7 +28,8 @@ impl Encoder {
     }
 }
 
-fn binary() -> Error {
+/// What a server without the extension can't take.
+pub(crate) fn binary() -> Error {
     Error::new(
         ErrorCode::Unsupported,
         "stdin has bytes that are not UTF-8, and this server takes only text on stdin",

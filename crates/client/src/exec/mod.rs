@@ -1,36 +1,56 @@
 //! Streamed commands: from an `execute` frame to the last byte of output.
 //!
 //! ```text
-//! socket ──frames──▶ Session ──steps──▶ task ──chunks──▶ Output ──batches──▶ Command::next_batch
-//!   ▲  (connect)    (pure, decides)    (owns socket,      (bounded queue       Command::result
-//!   └──────────────── control frames ── one per           and retention)
-//!                                       attachment)
+//! socket ──messages──▶ frames ──▶ Session ──steps──▶ task ──pieces──▶ Output ──batches──▶ Command::next_batch
+//!   ▲   (connection)   (parse)   (pure, decides)    (one per          (queue, retained,   Command::result
+//!   └── outbox ◀── orders, stdin ──────────────── command)            text)
 //! ```
 //!
-//! [`Session`] knows the protocol and nothing of sockets; the task knows sockets and decides nothing; `Output` is
-//! the only thing that the task and the caller share. A full queue stops the task from reading, and TCP stops the
-//! server.
+//! [`Session`](session::Session) knows the protocol and nothing of sockets; the task knows sockets and decides
+//! nothing; `Output` is the only thing that the task and the callers share. A full queue stops the task from reading,
+//! and TCP stops the server. Connections come and go ([`socket`], [`handshake`], [`connect`] for the first one), the
+//! session, the outbox and the output stay.
 
 mod chunk;
 mod command;
 mod connect;
+mod connection;
+mod frames;
+mod handshake;
 mod input;
+mod outbox;
 mod output;
+mod parse;
+mod queue;
 mod result;
 mod retained;
 mod session;
 mod socket;
+mod stdin;
 mod task;
+mod text;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use chunk::{Chunk, Data};
+pub use chunk::{Chunk, Data, Item};
 pub use command::Command;
 pub use output::Batch;
+pub use queue::Want;
 pub use result::{CommandOutcome, CommandResult, Gap};
 pub use retained::Retained;
+pub use session::RECONNECTS_MAX;
+
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing {
+    //! What [`crate::fuzzing`] drives.
+
+    pub(crate) use super::Backoff;
+    pub(crate) use super::frames::step;
+    pub(crate) use super::parse::{OutputText, Text, output_text};
+    pub(crate) use super::session::{Delivery, Loss, Session, Step};
+}
 
 /// How long a killed command may take to report its end.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -52,4 +72,29 @@ pub struct StreamOptions {
     pub input: Option<Bytes>,
     /// Deliver bytes instead of text.
     pub raw: bool,
+    /// Make a lost connection again. Without, its loss is an error at once.
+    pub reconnect: bool,
+}
+
+/// Pauses before a lost connection is made again: the first, doubled each time up to the longest.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// The first one.
+    pub base: Duration,
+    /// The longest one.
+    pub max: Duration,
+}
+
+impl Backoff {
+    /// The pause after so many failures in a row.
+    fn pause(self, failures: u32) -> Duration {
+        let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
+        self.base.saturating_mul(doubled).min(self.max)
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { base: Duration::from_millis(500), max: Duration::from_secs(8) }
+    }
 }

@@ -1,87 +1,45 @@
-//! What the task and the caller share: a byte-bounded queue of chunks, what results keep, and the end.
+//! What the task and the callers share: the queue of output, what results keep, and the end.
 //!
 //! Output reaches a consumer exactly once and in order. While nobody takes batches the queue fills and the task
-//! stops reading. Only a waiting result lifts the bound: then the oldest chunks become references into what the
-//! result keeps anyway, so that a later loop still sees them, at no cost in memory.
+//! stops reading; see [`super::queue`] for when it need not. Bytes become text where a batch is taken, on the
+//! consumer's thread pool and outside the lock that the task needs.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sandwire_protocol::StreamKind;
-use sandwire_protocol::limits::FRAME_OUTPUT_MAX;
 use tokio::sync::Notify;
 
-use super::{Chunk, CommandResult, Data, Retained};
+use super::queue::{Piece, Queue, Want};
+use super::session::Delivery;
+use super::text::Decoder;
+use super::{CommandResult, Gap, Item, Retained};
 use crate::Error;
 
-/// Queued bytes at which the socket is no longer read.
-pub(crate) const QUEUE_BYTES: usize = 1024 * 1024;
-
-/// Bytes in one batch.
-const BATCH_BYTES: usize = 256 * 1024;
-
-/// Chunks in one batch.
-const BATCH_CHUNKS: usize = 1024;
-
-/// What a queued chunk costs beside its bytes, so that a flood of tiny chunks is bounded too.
-const CHUNK_COST: usize = 64;
-
-/// References into retained output; a command that alternates between its streams byte by byte would otherwise
-/// need more memory for them than for the output.
-const KEPT_MAX: usize = 256 * 1024;
-
-/// Chunks in order.
-pub type Batch = Vec<Chunk>;
+/// Output in order.
+pub type Batch = Vec<Item>;
 
 /// How a command ended, for everyone who waits.
 pub(crate) type End = Result<Arc<CommandResult>, Error>;
 
-/// A chunk in the queue.
-#[derive(Debug)]
-struct Entry {
-    kind: StreamKind,
-    offset: u64,
-    /// Where it begins in what was received of its stream.
-    start: u64,
-    len: usize,
-    /// `None`: only kept for the result, to be read from there.
-    data: Option<Data>,
-}
-
 #[derive(Debug)]
 struct State {
-    stdout: Side,
-    stderr: Side,
-    entries: VecDeque<Entry>,
-    /// How many entries at the front have no data of their own.
-    kept: usize,
-    /// Cost of the others.
-    queued: usize,
-    result_wanted: bool,
-    /// Whether somebody takes batches, and whether anybody ever did.
-    iterating: bool,
+    queue: Queue,
+    /// Whether anybody ever took a batch.
     iterated: bool,
+    raw: bool,
     end: Option<End>,
-    error_told: bool,
+    /// Whether the error was told to who takes stdout, stderr.
+    told: [bool; 2],
 }
 
-/// One stream.
-#[derive(Debug)]
-struct Side {
-    retained: Arc<Retained>,
-    /// Positions after the last byte that came and that was handed over.
-    received: u64,
-    delivered: u64,
-}
-
-/// See the module.
+/// See the module. Where both locks are taken, the decoders' comes first.
 #[derive(Debug)]
 pub(crate) struct Output {
     state: Mutex<State>,
+    decoders: Mutex<[Decoder; 2]>,
     readable: Notify,
     writable: Notify,
     ended: Notify,
-    raw: bool,
     /// Whether anybody can take batches at all.
     deliver: bool,
 }
@@ -89,62 +47,36 @@ pub(crate) struct Output {
 impl Output {
     /// `from` are the positions of the first bytes wanted.
     pub(crate) fn new(limit: usize, from: [u64; 2], raw: bool, deliver: bool) -> Self {
-        let [stdout, stderr] = from.map(|position| Side {
-            retained: Arc::new(Retained::new(limit)),
-            received: position,
-            delivered: position,
-        });
-        let state = State {
-            stdout,
-            stderr,
-            entries: VecDeque::new(),
-            kept: 0,
-            queued: 0,
-            result_wanted: false,
-            iterating: false,
-            iterated: false,
-            end: None,
-            error_told: false,
-        };
+        let [stdout, stderr] = from;
+        let state =
+            State { queue: Queue::new(limit, from), iterated: false, raw, end: None, told: [false; 2] };
+        let decoders = [Decoder::new(StreamKind::Stdout, stdout), Decoder::new(StreamKind::Stderr, stderr)];
         Self {
             state: Mutex::new(state),
+            decoders: Mutex::new(decoders),
             readable: Notify::new(),
             writable: Notify::new(),
             ended: Notify::new(),
-            raw,
             deliver,
         }
     }
 
-    /// No code panics while it holds the lock.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes output from the task. Never waits: the task asks [`Output::has_room`] before it reads on.
-    pub(crate) fn push(&self, kind: StreamKind, offset: u64, bytes: &[u8]) {
-        let chunk = self.deliver.then(|| Chunk::new(kind, offset, bytes, self.raw));
-        let mut state = self.lock();
-        let side = state.side(kind);
-        let start = side.retained.total();
-        side.received = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        Arc::make_mut(&mut side.retained).push(bytes);
-        if let Some(chunk) = chunk {
-            state.queued += cost(chunk.len);
-            let Chunk { len, data, .. } = chunk;
-            state.entries.push_back(Entry { kind, offset, start, len, data: Some(data) });
-            if state.spooling() {
-                state.spool();
+    pub(crate) fn push(&self, deliveries: &mut Vec<Delivery>) {
+        let mut state = lock(&self.state);
+        for Delivery { kind, offset, bytes, gap } in deliveries.drain(..) {
+            if let Some(gap) = gap.filter(|_| self.deliver) {
+                state.queue.push_gap(gap);
             }
-            drop(state);
-            self.readable.notify_one();
+            state.queue.push(kind, offset, bytes, self.deliver);
         }
+        drop(state);
+        self.readable.notify_waiters();
     }
 
     /// Whether the task may read on.
     pub(crate) fn has_room(&self) -> bool {
-        let state = self.lock();
-        state.queued < QUEUE_BYTES || state.spooling()
+        lock(&self.state).queue.make_room()
     }
 
     /// Returns when there may be room again.
@@ -154,74 +86,109 @@ impl Output {
 
     /// What results keep, now.
     pub(crate) fn retained(&self) -> (Arc<Retained>, Arc<Retained>) {
-        let state = self.lock();
-        (Arc::clone(&state.stdout.retained), Arc::clone(&state.stderr.retained))
+        lock(&self.state).queue.retained()
     }
 
-    /// Tells everyone. The first end counts.
-    pub(crate) fn finish(&self, end: End) {
-        self.lock().end.get_or_insert(end);
-        self.readable.notify_one();
+    /// Tells everyone. The first end counts. `missing` is what never came at the ends of the streams.
+    pub(crate) fn finish(&self, end: End, missing: Vec<Gap>) {
+        let mut state = lock(&self.state);
+        if state.end.is_none() {
+            missing.into_iter().filter(|_| self.deliver).for_each(|gap| state.queue.push_gap(gap));
+            state.end = Some(end);
+        }
+        drop(state);
         self.readable.notify_waiters();
         self.ended.notify_waiters();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.lock().end.is_some()
+        lock(&self.state).end.is_some()
     }
 
-    /// The next chunks, at least one; `None` after the last; the error of the stream once, before `None`.
+    /// The next output, at least one item; `None` after the last; the error of the stream once, before `None`.
     ///
     /// Cancel safe.
-    pub(crate) async fn next_batch(&self) -> Result<Option<Batch>, Error> {
+    pub(crate) async fn next_batch(&self, want: Want) -> Result<Option<Batch>, Error> {
         loop {
             let readable = self.readable.notified();
-            if let Some(outcome) = self.try_batch() {
+            if let Some(outcome) = self.try_batch(want) {
                 return outcome;
             }
             readable.await;
         }
     }
 
-    /// Whether [`Output::next_batch`] would return at once.
-    pub(crate) fn is_ready(&self) -> bool {
-        let state = self.lock();
-        !state.entries.is_empty() || state.end.is_some()
+    /// Whether [`Output::next_batch`] would return at once, but for a piece that only begins a character.
+    pub(crate) fn is_ready(&self, want: Want) -> bool {
+        let state = lock(&self.state);
+        !state.queue.is_empty(want) || state.end.is_some()
     }
 
-    fn try_batch(&self) -> Option<Result<Option<Batch>, Error>> {
-        let mut state = self.lock();
-        state.iterating = true;
+    /// From now on bytes instead of text, or the other way round.
+    pub(crate) fn set_raw(&self, raw: bool) {
+        lock(&self.state).raw = raw;
+    }
+
+    fn try_batch(&self, want: Want) -> Option<Result<Option<Batch>, Error>> {
+        let mut decoders = lock(&self.decoders);
+        let mut state = lock(&self.state);
+        state.queue.claim(want);
         state.iterated = true;
-        let batch = state.take(self.raw);
-        if !batch.is_empty() {
-            drop(state);
+        let raw = state.raw;
+        let pieces = state.queue.take(want);
+        let end = state.end.clone().filter(|_| state.queue.is_empty(want));
+        drop(state);
+        if !pieces.is_empty() {
             self.writable.notify_one();
+        }
+        let mut batch = decode(&mut decoders, pieces, raw);
+        if end.is_some() {
+            let wanted = decoders.iter_mut().filter(|decoder| want.includes(decoder.kind()));
+            batch.extend(wanted.filter_map(|decoder| decoder.flush(raw)).map(Item::Chunk));
+        }
+        drop(decoders);
+        if !batch.is_empty() {
             return Some(Ok(Some(batch)));
         }
-        let end = state.end.clone()?;
-        match end {
-            Err(error) if !state.error_told => {
-                state.error_told = true;
-                Some(Err(error))
-            }
+        match end? {
+            Err(error) if self.tell(want) => Some(Err(error)),
             _ => Some(Ok(None)),
         }
     }
 
+    /// Whether a consumer has not been told the error yet.
+    fn tell(&self, want: Want) -> bool {
+        let mut state = lock(&self.state);
+        let [stdout, stderr] = &mut state.told;
+        let told: &mut [&mut bool] = match want {
+            Want::All => &mut [stdout, stderr],
+            Want::Only(StreamKind::Stdout) => &mut [stdout],
+            Want::Only(StreamKind::Stderr) => &mut [stderr],
+        };
+        let news = told.iter().any(|told| !**told);
+        told.iter_mut().for_each(|told| **told = true);
+        news
+    }
+
     /// Nobody takes batches for now, so a waiting result need not hold output back for them.
     pub(crate) fn pause(&self) {
-        self.lock().iterating = false;
+        lock(&self.state).queue.iterating = false;
+        self.writable.notify_one();
+    }
+
+    /// Nobody takes this stream any more; the result still has it.
+    pub(crate) fn discard(&self, kind: StreamKind) {
+        lock(&self.state).queue.discard(kind);
         self.writable.notify_one();
     }
 
     /// The end.
     pub(crate) async fn result(&self) -> End {
-        self.lock().result_wanted = true;
+        lock(&self.state).queue.result_wanted = true;
         self.writable.notify_one();
         loop {
             let ended = self.ended.notified();
-            if let Some(end) = self.lock().end.clone() {
+            if let Some(end) = lock(&self.state).end.clone() {
                 return end;
             }
             ended.await;
@@ -230,94 +197,57 @@ impl Output {
 
     /// Position after the last byte that was handed over, or that came if nobody ever took a batch.
     pub(crate) fn position(&self, kind: StreamKind) -> u64 {
-        let mut state = self.lock();
-        let iterated = state.iterated;
-        let side = state.side(kind);
-        if iterated { side.delivered } else { side.received }
+        let [stdout, stderr] = &*lock(&self.decoders);
+        let state = lock(&self.state);
+        match kind {
+            _ if !state.iterated => state.queue.received(kind),
+            StreamKind::Stdout => stdout.position(),
+            StreamKind::Stderr => stderr.position(),
+        }
     }
 
     /// Bytes in the queue, for tests of its bound.
     #[cfg(test)]
     pub(crate) fn queued(&self) -> usize {
-        self.lock().queued
+        lock(&self.state).queue.queued()
     }
 }
 
-impl State {
-    fn side(&mut self, kind: StreamKind) -> &mut Side {
-        match kind {
-            StreamKind::Stdout => &mut self.stdout,
-            StreamKind::Stderr => &mut self.stderr,
+fn decode(decoders: &mut [Decoder; 2], pieces: Vec<Piece>, raw: bool) -> Batch {
+    let [stdout, stderr] = decoders;
+    let mut batch = Batch::with_capacity(pieces.len());
+    for piece in pieces {
+        let (kind, offset) = match &piece {
+            Piece::Data { kind, offset, .. } => (*kind, *offset),
+            Piece::Gap(gap) => (gap.stream, gap.to),
+        };
+        let decoder = match kind {
+            StreamKind::Stdout => &mut *stdout,
+            StreamKind::Stderr => &mut *stderr,
+        };
+        if let (Piece::Gap(gap), Some(Item::Gap(last))) = (&piece, batch.last_mut())
+            && (last.stream, last.to) == (gap.stream, gap.from)
+        {
+            last.to = gap.to;
+            continue;
         }
-    }
-
-    /// Whether the bound is lifted: a result waits, and either there is no loop, or what is kept for the result is
-    /// all that a loop needs.
-    fn spooling(&self) -> bool {
-        let room = u64::try_from(FRAME_OUTPUT_MAX).unwrap_or(u64::MAX);
-        let keeps_all = || self.stdout.retained.fits(room) && self.stderr.retained.fits(room);
-        self.result_wanted && (!self.iterating || keeps_all())
-    }
-
-    /// Takes the data out of the oldest chunks until the queue is within its bound.
-    fn spool(&mut self) {
-        while self.queued > QUEUE_BYTES {
-            let Some(entry) = self.entries.get_mut(self.kept) else { return };
-            self.queued = self.queued.saturating_sub(cost(entry.len));
-            entry.data = None;
-            let (kind, offset, start, len) = (entry.kind, entry.offset, entry.start, entry.len);
-            let before = self.kept.checked_sub(1).and_then(|last| self.entries.get_mut(last));
-            match before {
-                Some(before) if before.continues(kind, offset, start, len) => {
-                    before.len += len;
-                    self.entries.remove(self.kept);
-                }
-                _ => self.kept += 1,
-            }
+        // Behind a gap there is no rest of a character that began before it.
+        if !decoder.continues(offset) {
+            batch.extend(decoder.flush(raw).map(Item::Chunk));
         }
-        while self.kept > KEPT_MAX && self.entries.pop_front().is_some() {
-            self.kept -= 1;
-        }
+        let item = match piece {
+            Piece::Gap(gap) => Some(Item::Gap(gap)),
+            Piece::Data { bytes, .. } if raw => decoder.raw(offset, bytes).map(Item::Chunk),
+            Piece::Data { bytes, .. } => decoder.text(offset, bytes).map(Item::Chunk),
+        };
+        batch.extend(item);
     }
-
-    fn take(&mut self, raw: bool) -> Batch {
-        let (mut batch, mut bytes) = (Batch::new(), 0);
-        while bytes < BATCH_BYTES && batch.len() < BATCH_CHUNKS {
-            let Some(Entry { kind, offset, start, len, data }) = self.entries.pop_front() else { break };
-            let chunk = match data {
-                Some(data) => {
-                    self.queued = self.queued.saturating_sub(cost(len));
-                    Some(Chunk { kind, offset, len, data })
-                }
-                None => {
-                    self.kept = self.kept.saturating_sub(1);
-                    // Beyond the limit of what is kept: the next chunk's offset shows what is missing.
-                    let kept = self.side(kind).retained.slice(start, len);
-                    kept.map(|bytes| Chunk::new(kind, offset, &bytes, raw))
-                }
-            };
-            let Some(chunk) = chunk else { continue };
-            self.side(kind).delivered = chunk.end();
-            bytes += len;
-            batch.push(chunk);
-        }
-        batch
-    }
+    batch
 }
 
-impl Entry {
-    /// Whether a kept piece can be one with this one.
-    fn continues(&self, kind: StreamKind, offset: u64, start: u64, len: usize) -> bool {
-        let own = u64::try_from(self.len).unwrap_or(u64::MAX);
-        self.kind == kind
-            && self.offset.saturating_add(own) == offset
-            && self.start.saturating_add(own) == start
-            && self.len + len <= FRAME_OUTPUT_MAX
-    }
-}
-
-fn cost(len: usize) -> usize {
-    len.saturating_add(CHUNK_COST)
+/// No code panics while it holds one of these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,108 +1,125 @@
-//! One WebSocket to a sandbox: the upgrade, and what its failure means (section 3.6).
+//! Connections to a sandbox: from a URL to an open WebSocket, and what the failure or the end of one means
+//! (section 3.6).
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use sandwire_protocol::{ErrorBody, ErrorCode};
+use hyper::header::HeaderMap;
+use reqwest::Url;
+use rustls::pki_types::ServerName;
+use sandwire_protocol::ErrorCode;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::UrlError;
-use tokio_tungstenite::tungstenite::http::{Request, Response};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::config::redact;
-use crate::error::{Phase, Refusal, root_cause, upgrade};
-use crate::http::USER_AGENT;
-use crate::{Error, retry, tls};
-
+use super::handshake::{self, Failed};
 use super::session::Loss;
+use crate::config::redact;
+use crate::error::{Phase, root_cause, upgrade};
+use crate::{Error, tls};
 
 /// An open connection.
-pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<Stream>;
 
-/// A connection is made for each command: a larger buffer costs more to allocate than it saves (40 us of 110).
-const READ_BUFFER: usize = 8 * 1024;
-
-/// Largest message that is read. Servers keep frames below 1 MiB for the sake of other clients; a multiple of
-/// that is generous, and bounds what a broken server can make us hold.
-const MESSAGE_MAX: usize = 16 * 1024 * 1024;
+/// What is below it.
+pub(super) type Stream = MaybeTlsStream<TcpStream>;
 
 /// Where and with what to connect.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
-    url: String,
+    url: Url,
     headers: HeaderMap,
     /// Name, for messages.
     sandbox: String,
 }
 
+/// A connection that was made.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    pub(crate) socket: Socket,
+    /// Whether the server has the extension.
+    pub(crate) extended: bool,
+}
+
 impl Dialer {
-    /// `url` is the `http` or `https` form.
-    pub(crate) fn new(url: &str, headers: HeaderMap, sandbox: &str) -> Self {
-        // "http" becomes "ws", and so "https" becomes "wss".
-        let url = url.strip_prefix("http").map_or_else(|| url.to_owned(), |rest| format!("ws{rest}"));
-        Self { url, headers, sandbox: sandbox.to_owned() }
+    /// `url` is an `http` or `https` one.
+    pub(crate) fn new(url: &str, headers: HeaderMap, sandbox: &str) -> Result<Self, Error> {
+        let parsed =
+            Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let url = parsed.ok_or_else(|| {
+            // Not repeated: in what is no URL, secrets can't be told from the rest.
+            let message = format!("the data plane of sandbox '{sandbox}' has no http or https URL");
+            connect_phase(Error::new(ErrorCode::Client, message))
+        })?;
+        Ok(Self { url, headers, sandbox: sandbox.to_owned() })
     }
 
     /// Connects within `limit`.
-    pub(crate) async fn dial(&self, limit: Option<Duration>) -> Result<Socket, Error> {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(MESSAGE_MAX))
-            .max_frame_size(Some(MESSAGE_MAX));
-        let connector = if self.url.starts_with("wss") {
-            Connector::Rustls(Arc::clone(&tls::config()?))
-        } else {
-            Connector::Plain
+    pub(crate) async fn dial(&self, limit: Option<Duration>) -> Result<Dialed, Error> {
+        let connecting = async {
+            let stream = self.connect().await?;
+            let upgraded = handshake::upgrade(stream, &self.url, &self.headers).await;
+            upgraded.map_err(|failed| self.failed(failed))
         };
-        let connecting = connect_async_tls_with_config(self.request()?, Some(config), true, Some(connector));
-        let connected = match limit {
-            Some(limit) => tokio::time::timeout(limit, connecting).await.map_err(|_| self.too_late(limit))?,
+        match limit {
+            Some(limit) => timeout(limit, connecting).await.unwrap_or_else(|_| Err(self.too_late(limit))),
             None => connecting.await,
-        };
-        connected.map(|(socket, _)| socket).map_err(|error| self.failed(error))
+        }
     }
 
-    fn request(&self) -> Result<Request<()>, Error> {
-        let mut request = self.url.as_str().into_client_request().map_err(|error| self.failed(error))?;
-        let headers = request.headers_mut();
-        headers.insert("user-agent", HeaderValue::from_static(USER_AGENT));
-        headers.extend(self.headers.clone());
-        Ok(request)
+    async fn connect(&self) -> Result<Stream, Error> {
+        let host = self.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        let unreachable = |error: io::Error| self.unreachable(error);
+        let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        if self.url.scheme() == "http" {
+            return Ok(MaybeTlsStream::Plain(stream));
+        }
+        let connector = TlsConnector::from(Arc::clone(&tls::config()?));
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| self.unreachable(error))?;
+        let stream = connector.connect(name, stream).await.map_err(unreachable)?;
+        Ok(MaybeTlsStream::Rustls(stream))
     }
 
     fn too_late(&self, limit: Duration) -> Error {
-        let (url, seconds) = (redact(&self.url), limit.as_secs_f64());
+        let (url, seconds) = (self.shown(), limit.as_secs_f64());
         connect_phase(Error::new(
             ErrorCode::ConnectTimeout,
             format!("no connection to {url} within {seconds} s"),
         ))
     }
 
-    fn failed(&self, error: WsError) -> Error {
-        let url = redact(&self.url);
-        match error {
-            WsError::Http(response) => upgrade(&refusal(&response, url), &self.sandbox),
-            WsError::Url(UrlError::UnableToConnect(_)) | WsError::Io(_) | WsError::Tls(_) => {
-                let cause = root_cause(&error);
-                let message = format!("no connection to {url}: {cause}");
-                connect_phase(Error::new(ErrorCode::ConnectTimeout, message).caused_by(error))
+    fn unreachable(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        let message = format!("no connection to {}: {}", self.shown(), root_cause(&error));
+        connect_phase(Error::new(ErrorCode::ConnectTimeout, message).caused_by(error))
+    }
+
+    fn failed(&self, failed: Failed) -> Error {
+        match failed {
+            Failed::Refused(refusal) => upgrade(&refusal, &self.sandbox),
+            Failed::Broken(error) => {
+                let message = format!("no connection to {}: {}", self.shown(), root_cause(error.as_ref()));
+                connect_phase(Error::new(ErrorCode::ConnectTimeout, message))
             }
-            WsError::Url(_) | WsError::HttpFormat(_) => {
-                let message = format!("{url} can't be connected to: {error}");
-                connect_phase(Error::new(ErrorCode::Client, message).caused_by(error))
-            }
-            _ => {
+            Failed::NoWebSocket(why) => {
                 let message = format!(
-                    "what answered at {url} is no WebSocket server; the sandbox may be stopped or out of reach ({error})"
+                    "what answered at {} is no WebSocket server; the sandbox may be stopped or out of reach ({why})",
+                    self.shown()
                 );
-                connect_phase(Error::new(ErrorCode::Connection, message).caused_by(error))
+                connect_phase(Error::new(ErrorCode::Connection, message))
             }
         }
+    }
+
+    /// The URL as a WebSocket's, without secrets.
+    fn shown(&self) -> String {
+        let url = redact(self.url.as_str());
+        url.strip_prefix("http").map_or_else(|| url.clone(), |rest| format!("ws{rest}"))
     }
 }
 
@@ -110,25 +127,22 @@ fn connect_phase(error: Error) -> Error {
     error.with(|details| details.phase = Some(Phase::Connect))
 }
 
-fn refusal(response: &Response<Option<Vec<u8>>>, url: String) -> Refusal {
-    let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-    Refusal {
-        status: response.status().as_u16(),
-        body: ErrorBody::parse(response.body().as_deref().unwrap_or_default()),
-        url,
-        retry_after: text(RETRY_AFTER.as_str()).and_then(retry::retry_after),
-        request_id: text("x-request-id").map(str::to_owned),
-    }
-}
-
 /// What the end of reading means: `None` from the stream, a close frame, or an error.
 pub(crate) fn loss(end: Option<Result<Message, WsError>>) -> Loss {
     match end {
         Some(Ok(Message::Close(frame))) => Loss::Closed(frame.map(|frame| frame.code.into())),
         None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => Loss::Closed(None),
+        // These come again on every connection that asks for the same bytes.
+        Some(Err(error @ (WsError::Capacity(_) | WsError::Utf8(_)))) => Loss::Violation(error.to_string()),
+        Some(Err(error @ WsError::Protocol(_))) if !is_cut(&error) => Loss::Violation(error.to_string()),
         Some(Err(error)) => Loss::Broken(root_cause(&error)),
         Some(Ok(_)) => Loss::Broken("unexpected message".to_owned()),
     }
+}
+
+/// Whether the rules were only broken by hanging up.
+fn is_cut(error: &WsError) -> bool {
+    matches!(error, WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))
 }
 
 #[cfg(test)]
@@ -136,18 +150,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scheme_follows_the_data_plane() {
-        let url = |text: &str| Dialer::new(text, HeaderMap::new(), "box").url;
-        assert_eq!(url("https://h/a"), "wss://h/a");
-        assert_eq!(url("http://h/a"), "ws://h/a");
-    }
-
-    #[test]
-    fn compression_is_not_offered_and_headers_are_sent() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-api-key", HeaderValue::from_static("k"));
-        let request = Dialer::new("http://h/a", headers, "box").request().unwrap();
-        assert!(request.headers().get("sec-websocket-extensions").is_none());
-        assert_eq!(request.headers().get("x-api-key").unwrap(), "k");
+    fn messages_show_a_web_socket_url_without_secrets() {
+        let dialer = |text: &str| Dialer::new(text, HeaderMap::new(), "box");
+        assert_eq!(dialer("https://u:p@h/a?k=s").unwrap().shown(), "wss://h/a");
+        assert_eq!(dialer("http://h/a").unwrap().shown(), "ws://h/a");
+        assert!(dialer("ftp://h/a").is_err());
+        assert!(!dialer("u:secret").unwrap_err().to_string().contains("secret"));
     }
 }

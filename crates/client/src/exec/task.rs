@@ -1,81 +1,74 @@
-//! The task of one attachment: owns the socket, carries out what the [`Session`] decides.
+//! The task of one command: carries out what the [`Session`] decides, over as many connections as it takes.
 //!
-//! Reading and writing never wait for each other: a server that is stuck writing output to us must still get our
-//! `kill`, and we must read on while it does not take our input. A kill behind input that is not taken would never
-//! be read, and whether it is can't be seen from here: what the network buffers counts as sent. So a kill that shows
-//! no effect goes out again on a connection of its own.
+//! A kill behind input that is not taken would never be read, and whether it is can't be seen from here: what the
+//! network buffers counts as sent. So where input can block, a kill that shows no effect goes out again on a
+//! connection of its own.
 
-use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::FutureExt;
+use sandwire_protocol::extension::Signal;
 use sandwire_protocol::limits::PING_INTERVAL;
 use sandwire_protocol::{ClientFrame, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{interval_at, sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Detour;
-use super::input::Encoder;
+use super::connection::{Connection, Received};
+use super::frames::{message, step};
+use super::outbox::{Outbox, Reply, answer};
 use super::output::{End, Output};
-use super::session::{Finish, Session, Step};
-use super::socket::{Socket, loss};
-use super::{CommandOutcome, CommandResult, KILL_PATIENCE, connect};
+use super::session::{Delivery, Finish, Loss, Session, Step};
+use super::socket::loss;
+use super::{CommandOutcome, CommandResult, KILL_PATIENCE};
 use crate::Error;
 
-/// Frames handled in a row before commands of the caller are looked at again.
-const FRAMES_IN_A_ROW: usize = 64;
+/// Frames handled in a row before orders of the caller are looked at again.
+const FRAMES_IN_A_ROW: usize = 256;
 
-/// How long the farewell may take; nobody waits for it.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The same in bytes of output.
+const BYTES_IN_A_ROW: usize = 128 * 1024;
 
-/// Answers a control: whether the command was still there.
-pub(crate) type Reply = oneshot::Sender<Result<bool, Error>>;
+/// Limit of one attempt to connect again (section 4.4).
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a caller asks of a running command.
 #[derive(Debug)]
 pub(crate) enum Control {
     Kill(Reply),
+    Signal(Signal, Reply),
+    Resize { cols: u16, rows: u16, reply: Reply },
     Input(Bytes, Reply),
     CloseInput(Reply),
 }
 
-/// A message to be written; the last one of a control answers it.
-#[derive(Debug)]
-struct Outgoing {
-    message: Message,
-    reply: Option<Reply>,
-    /// Whether it is worth nothing to a command that was killed.
-    stdin: bool,
+/// Why a part of the task ended.
+enum Turn {
+    /// Without a connection.
+    Lost,
+    /// With one.
+    Connected,
+    Over(Finish),
 }
 
-/// The command's stdin.
-#[derive(Debug, Default)]
-pub(crate) struct Input {
-    /// A terminal has no end of file but its own character for it.
-    pty: bool,
-    /// Whether its end was sent.
-    over: bool,
-    /// Whether anything was.
-    used: bool,
-    encoder: Encoder,
-    /// Cancelled by a kill: what still waits is not sent.
-    dropped: CancellationToken,
-}
-
-/// One attachment to a running command.
+/// One command that runs.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) session: Session,
     pub(crate) output: Arc<Output>,
     pub(crate) controls: mpsc::UnboundedReceiver<Control>,
-    pub(crate) input: Input,
+    pub(crate) outbox: Outbox,
     pub(crate) detour: Detour,
+    /// Who writes to stdin, for servers with the extension.
+    pub(crate) writer: String,
+    /// Output of this turn.
+    pub(crate) deliveries: Vec<Delivery>,
     /// Sees to it that a kill arrives.
     pub(crate) kill: Option<JoinHandle<()>>,
     /// Cancelled when there is nothing to kill any more.
@@ -83,114 +76,194 @@ pub(crate) struct Attachment {
 }
 
 impl Attachment {
-    /// Runs until the command is over, the connection is lost, or `detach` is cancelled.
-    pub(crate) async fn run(mut self, socket: Socket, detach: CancellationToken) {
-        let (mut sink, mut stream) = socket.split();
-        let (outbox, mut inbox) = mpsc::unbounded_channel();
-        let dropped = self.input.dropped.clone();
+    /// Runs until the command is over or given up, or `detach` is cancelled. `first` is what the connect phase left.
+    pub(crate) async fn run(mut self, connection: Connection, first: Step, detach: CancellationToken) {
+        let mut connection = Some(connection);
         let finish = tokio::select! {
             biased;
             () = detach.cancelled() => detached(),
-            finish = self.read(&mut stream, &outbox) => finish,
-            never = write(&mut sink, &mut inbox, &dropped) => match never {},
+            finish = self.until_over(&mut connection, first) => finish,
         };
         self.over.cancel();
-        let end = conclude(&self.session, &self.output, finish);
-        self.output.finish(end);
+        self.output.push(&mut self.deliveries);
+        let (end, missing) = conclude(&self.session, &self.output, finish);
+        self.output.finish(end, missing);
         drop(self);
         // The result does not depend on whether the server hears it.
-        let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
+        if let Some(connection) = connection {
+            connection.close().await;
+        }
     }
 
-    async fn read(
-        &mut self,
-        stream: &mut SplitStream<Socket>,
-        outbox: &mpsc::UnboundedSender<Outgoing>,
-    ) -> Finish {
+    async fn until_over(&mut self, connection: &mut Option<Connection>, first: Step) -> Finish {
+        let mut turn = self.apply(first);
+        self.output.push(&mut self.deliveries);
+        loop {
+            match turn {
+                Some(Turn::Over(finish)) => return finish,
+                Some(Turn::Lost) => {
+                    *connection = None;
+                    self.outbox.lost();
+                }
+                Some(Turn::Connected) | None => {}
+            }
+            turn = Some(match connection {
+                Some(connection) => self.attached(connection).await,
+                None => self.reattach(connection).await,
+            });
+        }
+    }
+
+    /// Reads and writes until the connection is of no use any more.
+    async fn attached(&mut self, connection: &mut Connection) -> Turn {
         let mut pings = interval_at(tokio::time::Instant::now() + PING_INTERVAL, PING_INTERVAL);
         loop {
             let room = self.output.has_room();
+            let received = poll_fn(|cx| connection.poll(cx, &mut self.outbox, room));
             tokio::select! {
                 biased;
-                Some(control) = self.controls.recv() => self.control(control, outbox),
-                received = stream.next(), if room => {
-                    if let Some(finish) = self.received(received).or_else(|| self.ready(stream)) {
-                        return finish;
+                Some(control) = self.controls.recv() => self.control(control),
+                received = received => {
+                    let turn = self.received(received).or_else(|| self.ready(connection));
+                    self.output.push(&mut self.deliveries);
+                    if let Some(turn) = turn {
+                        return turn;
                     }
                 }
                 () = self.output.room(), if !room => self.session.on_unblocked(Instant::now()),
-                () = sleep_until(self.session.deadline().into()), if room => {
-                    if let Step::End(finish) = self.session.on_deadline(Instant::now()) {
-                        return finish;
+                () = until(self.session.deadline()), if room => {
+                    if let Some(turn) = self.deadline() {
+                        return turn;
                     }
                 }
-                _ = pings.tick() => put(outbox, Message::Ping(Bytes::new()), None, false),
+                _ = pings.tick() => self.outbox.order(Message::Ping(Bytes::new()), None),
             }
         }
     }
 
     /// Handles what has arrived already, without the cost of waiting for it.
-    fn ready(&mut self, stream: &mut SplitStream<Socket>) -> Option<Finish> {
+    fn ready(&mut self, connection: &mut Connection) -> Option<Turn> {
+        let mut bytes = 0;
         for _ in 0..FRAMES_IN_A_ROW {
-            if !self.output.has_room() {
+            bytes += self.deliveries.last().map_or(0, |delivery| delivery.bytes.len());
+            if bytes >= BYTES_IN_A_ROW {
                 break;
             }
-            let received = stream.next().now_or_never()?;
-            if let Some(finish) = self.received(received) {
-                return Some(finish);
+            let received = poll_fn(|cx| connection.poll(cx, &mut self.outbox, true)).now_or_never()?;
+            if let Some(turn) = self.received(received) {
+                return Some(turn);
             }
         }
         None
     }
 
-    fn received(&mut self, received: Option<Result<Message, WsError>>) -> Option<Finish> {
-        let step = match &received {
-            Some(Ok(message)) if !message.is_close() => connect::step(message, &mut self.session)?,
-            _ => self.session.on_lost(&loss(received)),
+    fn received(&mut self, received: Received) -> Option<Turn> {
+        let step = match received {
+            Some(Ok(message)) if !message.is_close() => step(message, &mut self.session)?,
+            end => self.session.on_lost(&loss(end), Instant::now()),
         };
+        self.apply(step)
+    }
+
+    fn apply(&mut self, step: Step) -> Option<Turn> {
         match step {
-            Step::Deliver { kind, text, offset } => self.output.push(kind, offset, text.as_bytes()),
-            Step::End(finish) => return Some(finish),
-            Step::Ignore | Step::Started => {}
+            Step::Ignore => None,
+            Step::Deliver(delivery) => {
+                self.deliveries.push(delivery);
+                None
+            }
+            Step::Started { stdin_offset } => {
+                self.outbox.stdin.attached(stdin_offset);
+                None
+            }
+            Step::Taken(offset) => {
+                self.outbox.stdin.taken(offset);
+                None
+            }
+            Step::Reconnect => Some(Turn::Lost),
+            Step::End(finish) => Some(Turn::Over(finish)),
         }
-        None
     }
 
-    fn control(&mut self, control: Control, outbox: &mpsc::UnboundedSender<Outgoing>) {
-        let (messages, reply) = match control {
-            Control::Kill(reply) => return self.kill(reply, outbox),
-            Control::Input(_, reply) | Control::CloseInput(reply) if self.input.dropped.is_cancelled() => {
-                return answer(reply, Ok(false));
-            }
-            Control::Input(_, reply) if self.input.over => return answer(reply, Ok(false)),
-            Control::Input(data, reply) => (self.input.send(&data), reply),
-            Control::CloseInput(reply) => (self.input.close(), reply),
-        };
-        match messages {
-            Ok(mut messages) => match messages.pop() {
-                Some(last) => {
-                    messages.into_iter().for_each(|message| put(outbox, message, None, true));
-                    put(outbox, last, Some(reply), true);
+    fn deadline(&mut self) -> Option<Turn> {
+        let step = self.session.on_deadline(Instant::now());
+        self.apply(step)
+    }
+
+    /// Waits for the time of the next attempt, and makes it.
+    async fn reattach(&mut self, connection: &mut Option<Connection>) -> Turn {
+        while let Some(at) = self.session.reconnects_at().filter(|at| Instant::now() < *at) {
+            tokio::select! {
+                biased;
+                Some(control) = self.controls.recv() => self.control(control),
+                () = until(self.session.deadline()) => {
+                    if let Some(turn) = self.deadline() {
+                        return turn;
+                    }
                 }
-                None => answer(reply, Ok(true)),
-            },
+                () = sleep_until(at.into()) => {}
+            }
+        }
+        let detour = self.detour.clone();
+        let mut dialing = std::pin::pin!(detour.dialer.dial(Some(OPEN_TIMEOUT)));
+        let dialed = loop {
+            tokio::select! {
+                biased;
+                Some(control) = self.controls.recv() => self.control(control),
+                () = until(self.session.deadline()) => {
+                    if let Some(turn) = self.deadline() {
+                        return turn;
+                    }
+                }
+                dialed = &mut dialing => break dialed,
+            }
+        };
+        let step = match dialed {
+            Ok(dialed) => {
+                let writer = dialed.extended.then(|| self.writer.clone());
+                let step = self.session.on_reconnected(dialed.extended, Instant::now());
+                match message(&self.session.reattachment(writer)) {
+                    Ok(opening) => self.outbox.reopen(opening),
+                    Err(error) => return Turn::Over(Finish::failed(CommandOutcome::Lost, error)),
+                }
+                self.repeat_kill();
+                *connection = Some(Connection::new(dialed.socket));
+                step
+            }
+            Err(error) => self.session.on_lost(&Loss::Refused(error), Instant::now()),
+        };
+        self.apply(step).unwrap_or(Turn::Connected)
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Kill(reply) => self.kill(reply),
+            Control::Signal(signal, reply) => {
+                self.session.on_signal(signal.number());
+                self.order(&ClientFrame::Signal { signal }, reply);
+            }
+            Control::Resize { cols, rows, reply } => self.order(&ClientFrame::Resize { cols, rows }, reply),
+            Control::Input(data, reply) => self.outbox.stdin.send(data, reply),
+            Control::CloseInput(reply) => self.outbox.stdin.close(reply),
+        }
+    }
+
+    fn order(&mut self, frame: &ClientFrame, reply: Reply) {
+        match message(frame) {
+            Ok(message) => self.outbox.order(message, Some(reply)),
             Err(error) => answer(reply, Err(error)),
         }
     }
 
-    fn kill(&mut self, reply: Reply, outbox: &mpsc::UnboundedSender<Outgoing>) {
+    fn kill(&mut self, reply: Reply) {
         self.session.on_kill(Instant::now());
-        self.input.dropped.cancel();
-        let message = match connect::message(&ClientFrame::Kill) {
-            Ok(message) => message,
-            Err(error) => return answer(reply, Err(error)),
-        };
+        self.outbox.stdin.discard();
         let insisting = self.kill.as_ref().is_some_and(|kill| !kill.is_finished());
-        if !self.input.used || insisting {
-            return put(outbox, message, Some(reply), false);
+        if !self.outbox.stdin.can_block() || insisting {
+            return self.order(&ClientFrame::Kill, reply);
         }
         let (written, first) = oneshot::channel();
-        put(outbox, message, Some(written), false);
+        self.order(&ClientFrame::Kill, written);
         let (id, next) = (self.session.command_id().to_owned(), self.session.next_offsets());
         let (detour, over) = (self.detour.clone(), self.over.clone());
         self.kill = Some(tokio::spawn(async move {
@@ -198,28 +271,21 @@ impl Attachment {
             over.run_until_cancelled(insist(unsent, &detour, id, next)).await;
         }));
     }
+
+    /// Whether a kill arrived on the connection that is gone is not known; twice is as good as once.
+    fn repeat_kill(&mut self) {
+        if self.session.killed()
+            && let Ok(kill) = message(&ClientFrame::Kill)
+        {
+            self.outbox.order(kill, None);
+        }
+    }
 }
 
-impl Input {
-    /// `over`: the command is started without.
-    pub(crate) fn new(pty: bool, over: bool) -> Self {
-        Self { pty, over, ..Self::default() }
-    }
-
-    fn send(&mut self, data: &[u8]) -> Result<Vec<Message>, Error> {
-        self.used = true;
-        self.encoder.frames(data)?.iter().map(connect::message).collect()
-    }
-
-    fn close(&mut self) -> Result<Vec<Message>, Error> {
-        const END_OF_TRANSMISSION: &str = "\u{4}";
-        self.encoder.finish()?;
-        self.over = !self.pty;
-        let frame = match self.pty {
-            true => ClientFrame::Input { data: END_OF_TRANSMISSION.to_owned() },
-            false => ClientFrame::CloseStdin,
-        };
-        connect::message(&frame).map(|message| vec![message])
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -250,45 +316,15 @@ async fn insist(reply: Option<Reply>, detour: &Detour, command_id: String, next:
     }
 }
 
-/// Writes until it is dropped. After a failure it only answers: reading will tell what happened.
-async fn write(
-    sink: &mut SplitSink<Socket, Message>,
-    inbox: &mut mpsc::UnboundedReceiver<Outgoing>,
-    dropped: &CancellationToken,
-) -> Infallible {
-    while let Some(Outgoing { message, reply, stdin }) = inbox.recv().await {
-        let written = !(stdin && dropped.is_cancelled()) && sink.send(message).await.is_ok();
-        if let Some(reply) = reply {
-            answer(reply, Ok(written));
-        }
-    }
-    std::future::pending().await
-}
-
-fn put(outbox: &mpsc::UnboundedSender<Outgoing>, message: Message, reply: Option<Reply>, stdin: bool) {
-    // Both ends live in `run`; a reply that is dropped reads as "already over".
-    let _ = outbox.send(Outgoing { message, reply, stdin });
-}
-
-fn answer(reply: Reply, value: Result<bool, Error>) {
-    // Nobody has to wait for the answer.
-    let _ = reply.send(value);
-}
-
 fn detached() -> Finish {
-    let message = "the handle was closed before the command ended";
-    Finish {
-        outcome: CommandOutcome::Lost,
-        exit_code: None,
-        signal: None,
-        error: Some(Error::new(ErrorCode::Client, message)),
-    }
+    let error = Error::new(ErrorCode::Client, "the handle was closed before the command ended");
+    Finish::failed(CommandOutcome::Lost, error)
 }
 
-/// The result, or the error with what there is of a result.
-pub(crate) fn conclude(session: &Session, output: &Output, finish: Finish) -> End {
+/// The result, or the error with what there is of a result; and what is missing at the ends of the streams.
+fn conclude(session: &Session, output: &Output, finish: Finish) -> (End, Vec<super::Gap>) {
     let (stdout, stderr) = output.retained();
-    let Finish { outcome, exit_code, signal, error } = finish;
+    let Finish { outcome, exit_code, signal, error, missing } = finish;
     let result = Arc::new(CommandResult {
         exit_code,
         outcome,
@@ -298,8 +334,9 @@ pub(crate) fn conclude(session: &Session, output: &Output, finish: Finish) -> En
         stderr,
         gaps: session.gaps().to_vec(),
     });
-    match error {
+    let end = match error {
         None => Ok(result),
         Some(error) => Err(error.with(|details| details.result = Some(result))),
-    }
+    };
+    (end, missing)
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use sandwire_client::{Call, Command, CommandOutcome, StreamOptions};
+use sandwire_client::{Call, Command, CommandOutcome, StreamOptions, Want};
 use sandwire_protocol::limits::EXEC_MESSAGE_MAX;
 use sandwire_protocol::{CommandSpec, ErrorCode};
-use sandwire_testkit::{Peer, Server};
+use sandwire_testkit::{EXTENSION, Peer, Server};
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::support::{MIB, client, options, run, string, target, text};
+use crate::support::{MIB, bounded, client, options, run, string, target, text};
 
 #[tokio::test]
 async fn kill_is_answered_by_a_non_zero_exit() {
@@ -81,10 +81,7 @@ async fn deaf(peer: Peer, second: bool, killed: Arc<Notify>) {
         exec.output("stdout", "said", 0).await.unwrap();
         killed.notified().await;
     } else {
-        assert_eq!(
-            (&opening["type"], &opening["command_id"], &opening["stdout_offset"]),
-            (&json!("reconnect"), &json!("c7"), &json!(4))
-        );
+        assert_eq!((&opening["type"], &opening["command_id"]), (&json!("reconnect"), &json!("c7")));
         assert_eq!(exec.recv().await.unwrap(), json!({"type": "kill"}));
         killed.notify_one();
     }
@@ -112,7 +109,7 @@ fn named() -> CommandSpec {
 async fn a_kill_overtakes_input_that_is_not_taken() {
     let server = deaf_server(true).await;
     let command = client(&server).run(&target(&server), named(), options(), &Call::default()).await.unwrap();
-    assert_eq!(text(command.next_batch().await.unwrap().unwrap())[0], "said");
+    assert_eq!(text(command.next_batch(Want::All).await.unwrap().unwrap())[0], "said");
     stuff(&command).await;
     assert!(command.kill().await.unwrap());
     let result = command.result().await.unwrap();
@@ -125,7 +122,7 @@ async fn a_kill_overtakes_input_that_is_not_taken() {
 async fn a_kill_overtakes_input_that_only_the_network_took() {
     let server = deaf_server(true).await;
     let command = client(&server).run(&target(&server), named(), options(), &Call::default()).await.unwrap();
-    command.next_batch().await.unwrap();
+    command.next_batch(Want::All).await.unwrap();
     assert!(command.send_input("x".into()).await.unwrap());
     assert!(command.kill().await.unwrap());
     assert!(!command.send_input("y".into()).await.unwrap(), "nothing more for a killed command");
@@ -217,13 +214,19 @@ async fn input_reaches_the_command_in_order() {
     let refused = command.send_input(vec![0xFF].into()).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::Unsupported);
     assert!(command.close_input().await.unwrap());
-    assert_eq!(text(command.next_batch().await.unwrap().unwrap())[0], "first € é");
+    assert_eq!(text(command.next_batch(Want::All).await.unwrap().unwrap())[0], "first € é");
     server.finish().await;
 }
 
 #[tokio::test]
 async fn input_that_is_not_text_is_refused_before_anything_runs() {
-    let server = Server::start(async |_| panic!("connected")).await.unwrap();
+    let server = Server::start(async |peer| {
+        assert_eq!(peer.index, 0, "tried again");
+        let mut exec = peer.accept().await.unwrap();
+        assert!(exec.drained().await.is_empty(), "it was started");
+    })
+    .await
+    .unwrap();
     let options = StreamOptions { input: Some(vec![0xFF].into()), ..options() };
     let refused = client(&server)
         .run(&target(&server), CommandSpec::new("cat"), options, &Call::default())
@@ -231,6 +234,42 @@ async fn input_that_is_not_text_is_refused_before_anything_runs() {
         .unwrap_err();
     assert_eq!(refused.code(), ErrorCode::Unsupported);
     server.finish().await;
+}
+
+#[tokio::test]
+async fn an_echo_larger_than_any_buffer_does_not_stop_for_its_reader_and_writer_to_agree() {
+    const INPUT: usize = 32 * MIB;
+    for extended in [false, true] {
+        let server = Server::start(move |peer| async move {
+            let mut exec = peer.accept_as(extended.then_some(EXTENSION)).await.unwrap();
+            exec.opening().await.unwrap();
+            exec.started(if extended { json!({ "stdin_offset": 0 }) } else { json!({}) }).await.unwrap();
+            let mut echoed = 0;
+            while echoed < INPUT {
+                let frame = exec.recv().await.unwrap();
+                let data = frame["data"].as_str().unwrap();
+                if extended {
+                    exec.bytes(0, data.as_bytes(), echoed as u64).await.unwrap();
+                } else {
+                    exec.output("stdout", data, echoed).await.unwrap();
+                }
+                echoed += data.len();
+                if extended {
+                    exec.send(json!({"type": "stdin_ack", "offset": echoed})).await.unwrap();
+                }
+            }
+            exec.exit(0).await.unwrap();
+            exec.drained().await;
+        })
+        .await
+        .unwrap();
+        let options = StreamOptions { input: Some(vec![b'x'; INPUT].into()), ..options() };
+        let (client, target, call) = (client(&server), target(&server), Call::default());
+        let running = client.run_to_end(&target, CommandSpec::new("cat"), options, &call);
+        let result = bounded(running).await.unwrap();
+        assert_eq!((result.exit_code, result.stdout.total()), (Some(0), INPUT as u64));
+        server.finish().await;
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
-//! Servers that fail while a command runs: the end is told, with what there is, and is never a success.
+//! Servers that fail while a command runs whose connection is not to be made again: the end is told, with what there is,
+//! and is never a success.
 
-use sandwire_client::{Call, CommandOutcome, CommandResult, Error, Phase};
+use sandwire_client::{Call, CommandOutcome, CommandResult, Error, Phase, Want};
 use sandwire_protocol::{CommandSpec, ErrorCode};
 use sandwire_testkit::{Exec, Server};
 use serde_json::json;
 
-use crate::support::{client, options, run, string, target, text};
+use crate::support::{client, options, run_once, string, target, text};
 
 /// Runs a command whose server says "partial" and then misbehaves.
 async fn failing<F>(then: impl Fn(Exec) -> F + Send + Sync + Clone + 'static) -> Error
@@ -23,11 +24,15 @@ where
     })
     .await
     .unwrap();
-    let command = run(&server).await;
+    let command = run_once(&server).await;
     let error = command.result().await.unwrap_err();
-    assert_eq!(text(command.next_batch().await.unwrap().unwrap())[0], "partial", "a loop still gets it");
-    assert_eq!(command.next_batch().await.unwrap_err().to_string(), error.to_string());
-    assert!(command.next_batch().await.unwrap().is_none());
+    assert_eq!(
+        text(command.next_batch(Want::All).await.unwrap().unwrap())[0],
+        "partial",
+        "a loop still gets it"
+    );
+    assert_eq!(command.next_batch(Want::All).await.unwrap_err().to_string(), error.to_string());
+    assert!(command.next_batch(Want::All).await.unwrap().is_none());
     server.finish().await;
     error
 }

@@ -7,11 +7,16 @@
     reason = "tests may panic; the exemption of clippy.toml does not reach helpers of integration tests"
 )]
 
+mod away;
 mod connecting;
 mod control;
+mod cuts;
 mod faults;
 mod files;
 mod flow;
+mod played;
+mod reattach;
 mod sandboxes;
 mod streams;
 mod support;
+mod violations;

@@ -1,11 +1,12 @@
 //! Healthy servers, however they phrase it.
 
-use sandwire_client::{Call, CommandOutcome, Data, StreamOptions};
+use bytes::Bytes;
+use sandwire_client::{Call, CommandOutcome, Data, StreamOptions, Want};
 use sandwire_protocol::{CommandSpec, StreamKind};
 use sandwire_testkit::Server;
 use serde_json::{Value, json};
 
-use crate::support::{client, options, run, string, target, text};
+use crate::support::{chunks, client, options, run, string, target, text};
 
 #[tokio::test]
 async fn a_command_runs_to_its_end() {
@@ -54,15 +55,15 @@ async fn chunks_come_as_they_were_sent_then_the_end_then_nothing() {
     .unwrap();
     let command = run(&server).await;
     assert_eq!(command.pid(), Some(42));
-    let mut chunks = Vec::new();
-    while let Some(batch) = command.next_batch().await.unwrap() {
-        chunks.extend(batch);
+    let mut all = Vec::new();
+    while let Some(batch) = command.next_batch(Want::All).await.unwrap() {
+        all.extend(chunks(batch));
     }
-    assert_eq!(chunks.iter().map(|chunk| chunk.offset).collect::<Vec<_>>(), [0, 3]);
-    assert_eq!(chunks[0].data, Data::Latin1(b"one".to_vec()));
-    assert!(matches!(&chunks[1].data, Data::Utf16(units) if units.len() == 3));
+    assert_eq!(all.iter().map(|chunk| chunk.offset).collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(all[0].data, Data::Latin1(Bytes::from_static(b"one")));
+    assert!(matches!(&all[1].data, Data::Utf16(units) if units.len() == 3));
     assert_eq!(command.position(StreamKind::Stdout), 9);
-    assert!(command.next_batch().await.unwrap().is_none());
+    assert!(command.next_batch(Want::All).await.unwrap().is_none());
     assert_eq!(command.result().await.unwrap().exit_code, Some(0));
     assert!(!command.kill().await.unwrap(), "it is over");
     assert!(!command.send_input("x".into()).await.unwrap());
@@ -84,7 +85,7 @@ async fn binary_json_and_unknown_frames_are_understood() {
     .await
     .unwrap();
     let command = run(&server).await;
-    assert_eq!(text(command.next_batch().await.unwrap().unwrap())[0], "binary");
+    assert_eq!(text(command.next_batch(Want::All).await.unwrap().unwrap())[0], "binary");
     assert_eq!(command.result().await.unwrap().exit_code, Some(0));
     server.finish().await;
 }
@@ -105,8 +106,8 @@ async fn output_can_be_bytes() {
         .run(&target(&server), CommandSpec::new("x"), options, &Call::default())
         .await
         .unwrap();
-    let batch = command.next_batch().await.unwrap().unwrap();
-    assert_eq!(batch[0].data, Data::Bytes("é".as_bytes().to_vec()));
+    let batch = command.next_batch(Want::All).await.unwrap().unwrap();
+    assert_eq!(chunks(batch)[0].data, Data::Bytes("é".into()));
     server.finish().await;
 }
 
