@@ -1,13 +1,17 @@
 //! The running commands: which process belongs to which id, and what became of it.
+//!
+//! The number of a main process is its own until it is collected here; so is that of its process group, because it
+//! leads a session and so can't leave the group. After that nothing is sent to it.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use sandwire_init::wire::{Event, Failure, Spawn};
 
 use crate::failure::check;
-use crate::spawn::spawn;
+use crate::spawn::{Stdio, spawn};
+use crate::terminal::Terminal;
 use crate::tree;
 
 /// Ended commands whose background processes can still be killed. The server asks for that only until it declares
@@ -17,28 +21,60 @@ const ENDED_MAX: usize = 256;
 /// Commands by the process id of their main process, which is also the id of their session.
 #[derive(Default)]
 pub(crate) struct Commands {
-    running: HashMap<libc::pid_t, u64>,
+    running: HashMap<libc::pid_t, Running>,
     ended: VecDeque<(libc::pid_t, u64)>,
 }
 
+struct Running {
+    id: u64,
+    /// The slave of its terminal. Held so that the server reads an end only after the main process's own, not
+    /// whenever that has its terminal closed for a while.
+    _slave: Option<OwnedFd>,
+}
+
 impl Commands {
-    /// Starts a command.
-    pub(crate) fn spawn(&mut self, request: &Spawn, fds: Vec<OwnedFd>) -> Event {
-        match spawn(request, &fds) {
-            Ok(pid) => {
-                // The kernel gives a session's number to nobody else while the session has members; so the old
-                // one has none, and is not this one.
-                self.ended.retain(|(old, _)| *old != pid);
-                self.running.insert(pid, request.id);
-                Event::Spawned { id: request.id, pid }
-            }
-            Err(failure) => Event::SpawnFailed { id: request.id, failure },
+    /// Starts a command; also gives the master of its terminal.
+    pub(crate) fn spawn(&mut self, request: &Spawn, fds: &[OwnedFd]) -> (Event, Option<OwnedFd>) {
+        match self.start(request, fds) {
+            Ok((pid, master)) => (Event::Spawned { id: request.id, pid }, master),
+            Err(failure) => (Event::SpawnFailed { id: request.id, failure }, None),
+        }
+    }
+
+    fn start(&mut self, request: &Spawn, fds: &[OwnedFd]) -> Result<(libc::pid_t, Option<OwnedFd>), Failure> {
+        let terminal = request.pty.map(|size| Terminal::open(size, request.uid, request.gid)).transpose()?;
+        let stdio = match (&terminal, fds) {
+            (Some(terminal), _) => Stdio::Terminal(terminal.slave.as_fd()),
+            (None, [stdin, stdout, stderr]) => Stdio::Three([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]),
+            (None, _) => return Err(Failure { step: "three descriptors".to_owned(), errno: libc::EINVAL }),
+        };
+        let pid = spawn(request, stdio)?;
+        // The kernel gives a session's number to nobody else while the session has members; so the old one has
+        // none, and is not this one.
+        self.ended.retain(|(old, _)| *old != pid);
+        let (master, slave) = terminal.map(|terminal| (terminal.master, terminal.slave)).unzip();
+        self.running.insert(pid, Running { id: request.id, _slave: slave });
+        Ok((pid, master))
+    }
+
+    /// Ends a command again of which the server could not be told.
+    pub(crate) fn take_back(&mut self, id: u64) {
+        self.kill(id);
+        self.running.retain(|_, command| command.id != id);
+    }
+
+    /// Sends a signal to a running command's process group.
+    pub(crate) fn signal(&self, id: u64, number: i32) {
+        if let Some((pid, _)) = self.running.iter().find(|(_, command)| command.id == id) {
+            // SAFETY: kill takes scalars. The main process is not collected yet, so the number is its group's.
+            unsafe { libc::kill(-pid, number) };
         }
     }
 
     /// Kills a command's process tree, or what its main process left of it.
     pub(crate) fn kill(&self, id: u64) {
-        let mut known = self.running.iter().map(|(pid, id)| (*pid, *id)).chain(self.ended.iter().copied());
+        let mut known =
+            self.running.iter().map(|(pid, command)| (*pid, command.id)).chain(self.ended.iter().copied());
         if let Some((pid, _)) = known.find(|(_, known)| *known == id) {
             tree::kill(pid);
         }
@@ -54,7 +90,7 @@ impl Commands {
             if pid <= 0 {
                 return events;
             }
-            if let Some(id) = self.running.remove(&pid) {
+            if let Some(Running { id, .. }) = self.running.remove(&pid) {
                 if self.ended.len() == ENDED_MAX {
                     self.ended.pop_front();
                 }

@@ -14,6 +14,7 @@ mod files;
 mod lockdown;
 mod mounts;
 mod spawn;
+mod terminal;
 mod tree;
 
 use std::io;
@@ -92,7 +93,14 @@ fn serve(control: &OwnedFd, signals: &OwnedFd) -> io::Result<()> {
 fn answer(control: &OwnedFd, commands: &mut Commands, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {
     let (event, fd) = match request {
         Request::Setup(_) => return Err(io::Error::from(io::ErrorKind::InvalidData)),
-        Request::Spawn(spawn) => (Some(commands.spawn(&spawn, fds)), None),
+        Request::Spawn(spawn) => {
+            let (event, master) = commands.spawn(&spawn, &fds);
+            (Some(event), master)
+        }
+        Request::Signal { id, number } => {
+            commands.signal(id, number);
+            (None, None)
+        }
         Request::Kill { id } => {
             commands.kill(id);
             (None, None)
@@ -108,11 +116,18 @@ fn answer(control: &OwnedFd, commands: &mut Commands, request: Request, fds: Vec
         (Some(event), Some(fd)) => match send(control.as_fd(), &event, &[fd.as_fd()]) {
             // The kernel may refuse to pass a descriptor for what others did; that must not end the sandbox.
             Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
-                send(control.as_fd(), &files::refused(&event, &error), &[])
+                send(control.as_fd(), &refused(commands, event, &error), &[])
             }
             result => result,
         },
     }
+}
+
+/// What to answer when the descriptor of `event` could not be passed.
+fn refused(commands: &mut Commands, event: Event, error: &io::Error) -> Event {
+    let Event::Spawned { id, .. } = event else { return files::refused(&event, error) };
+    commands.take_back(id);
+    Event::SpawnFailed { id, failure: failure::from_io("pass the terminal", error) }
 }
 
 fn poll_entry(fd: &OwnedFd) -> libc::pollfd {

@@ -45,6 +45,10 @@ const COVERED_DIRS: &[&str] = &["acpi", "asound", "bus", "driver", "fs", "irq", 
 /// Instances a sandbox may have; the kernel's default for a whole user is 128.
 const INOTIFY_INSTANCES: &str = "32";
 
+/// Terminals of its own, each for its user alone. The kernel's default is 3072 for all sandboxes of a machine together;
+/// one must not have them all.
+const TERMINALS: &CStr = c"newinstance,ptmxmode=0666,mode=0600,max=128";
+
 const NO_EXEC: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 const MOVE_FROM_FD: libc::c_uint = 0x0000_0004;
 const MOVE_TO_FD: libc::c_uint = 0x0000_0040;
@@ -180,8 +184,8 @@ fn build_dev(shm_options: &CStr) -> Result<(), Failure> {
         // SAFETY: NUL-terminated path.
         check(unsafe { libc::mkdir(dir.as_ptr(), 0o755) }, "mkdir in /dev")?;
     }
-    let pts = Some(c"newinstance,ptmxmode=0666,mode=0620");
-    mount(Some(c"devpts"), c"dev/pts", Some(c"devpts"), libc::MS_NOSUID | libc::MS_NOEXEC, pts)?;
+    let pts_flags = libc::MS_NOSUID | libc::MS_NOEXEC;
+    mount(Some(c"devpts"), c"dev/pts", Some(c"devpts"), pts_flags, Some(TERMINALS))?;
     mount(Some(c"tmpfs"), c"dev/shm", Some(c"tmpfs"), NO_EXEC, Some(shm_options))?;
     for (link, to) in [
         (c"dev/ptmx", c"pts/ptmx"),

@@ -7,7 +7,7 @@
 
 use std::ffi::{CString, c_char, c_void};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use sandwire_init::wire::{CONTROL_FD, Failure, Spawn};
@@ -20,9 +20,18 @@ const EXECUTE_DEADLINE_MS: libc::c_int = 5_000;
 const STACK_BYTES: usize = 64 * 1024;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What a command reads and writes.
+pub(crate) enum Stdio<'a> {
+    /// Its stdin, stdout and stderr.
+    Three([BorrowedFd<'a>; 3]),
+    /// All three of them, and the controlling terminal of its session.
+    Terminal(BorrowedFd<'a>),
+}
+
 /// The steps of the child, for the report.
 #[derive(Clone, Copy)]
 enum Step {
+    Terminal,
     Stdio,
     Cwd,
     User,
@@ -38,14 +47,16 @@ struct Plan {
     uid: u32,
     gid: u32,
     stdio: [RawFd; 3],
+    terminal: Option<RawFd>,
     descriptors: libc::rlimit,
     failed: Option<(Step, i32)>,
 }
 
 /// Starts a command and gives its process id.
-pub(crate) fn spawn(request: &Spawn, fds: &[OwnedFd]) -> Result<libc::pid_t, Failure> {
-    let [stdin, stdout, stderr] = fds else {
-        return Err(Failure { step: "three descriptors".to_owned(), errno: libc::EINVAL });
+pub(crate) fn spawn(request: &Spawn, stdio: Stdio<'_>) -> Result<libc::pid_t, Failure> {
+    let (stdio, terminal) = match stdio {
+        Stdio::Three(fds) => (fds.map(|fd| fd.as_raw_fd()), None),
+        Stdio::Terminal(slave) => ([slave.as_raw_fd(); 3], Some(slave.as_raw_fd())),
     };
     let argv = strings(request.argv.iter().cloned(), "argument")?;
     let envp = strings(request.env.iter().map(|(name, value)| format!("{name}={value}")), "environment")?;
@@ -56,7 +67,8 @@ pub(crate) fn spawn(request: &Spawn, fds: &[OwnedFd]) -> Result<libc::pid_t, Fai
         cwd: c_string(&request.cwd, "cwd")?,
         uid: request.uid,
         gid: request.gid,
-        stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
+        stdio,
+        terminal,
         descriptors: descriptor_limit(),
         failed: None,
     };
@@ -97,6 +109,7 @@ fn descriptor_limit() -> libc::rlimit {
 
 fn describe(step: Step, request: &Spawn) -> String {
     match step {
+        Step::Terminal => "controlling terminal".to_owned(),
         Step::Stdio => "stdio".to_owned(),
         Step::Cwd => format!("working directory {}", request.cwd),
         Step::User => format!("user {}:{}", request.uid, request.gid),
@@ -169,6 +182,9 @@ fn execute(plan: &Plan) -> Step {
     unsafe {
         libc::setsid();
         libc::setrlimit(libc::RLIMIT_NOFILE, &raw const plan.descriptors);
+        if plan.terminal.is_some_and(|slave| libc::ioctl(slave, libc::TIOCSCTTY, 0) < 0) {
+            return Step::Terminal;
+        }
         for (to, from) in (0..).zip(plan.stdio) {
             if libc::dup2(from, to) < 0 {
                 return Step::Stdio;

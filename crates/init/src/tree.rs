@@ -18,13 +18,19 @@ struct Process {
 
 /// Kills the tree of the session that `main` leads or led with SIGKILL.
 pub(crate) fn kill(main: i32) {
-    let mut stopped = HashSet::new();
+    let (mut stopped, mut killed) = (HashSet::new(), 0);
     for _ in 0..ROUNDS {
         let fresh: Vec<i32> = members(main, &list()).into_iter().filter(|pid| stopped.insert(*pid)).collect();
-        if fresh.is_empty() {
-            break;
-        }
         fresh.iter().for_each(|pid| signal(*pid, libc::SIGSTOP));
+        if !fresh.is_empty() {
+            continue;
+        }
+        if killed == stopped.len() {
+            return;
+        }
+        // The death of a parent continues stopped jobs, which may fork before it is their turn: hence another look.
+        killed = stopped.len();
+        stopped.iter().for_each(|pid| signal(*pid, libc::SIGKILL));
     }
     stopped.iter().for_each(|pid| signal(*pid, libc::SIGKILL));
 }

@@ -28,9 +28,16 @@ pub enum Request {
     /// Build the sandbox. The first message, sent once; descriptors: one detached mount per entry of
     /// [`Setup::mounts`], then the files by which a task joins the sandbox's cgroups. Answered by [`Event::Ready`] or [`Event::SetupFailed`].
     Setup(Setup),
-    /// Start a command. Descriptors: its stdin, stdout and stderr. Answered by [`Event::Spawned`] or
-    /// [`Event::SpawnFailed`], later by [`Event::Exited`].
+    /// Start a command. Descriptors: its stdin, stdout and stderr, or none for one that gets a pseudo-terminal.
+    /// Answered by [`Event::Spawned`] or [`Event::SpawnFailed`], later by [`Event::Exited`].
     Spawn(Spawn),
+    /// Send a signal to a command's process group. Not answered; nothing happens once its main process has ended.
+    Signal {
+        /// The id given in [`Spawn::id`].
+        id: u64,
+        /// The signal's number.
+        number: i32,
+    },
     /// Kill a command's whole process tree with SIGKILL. Not answered; [`Event::Exited`] follows if the main
     /// process was still alive.
     Kill {
@@ -111,6 +118,17 @@ pub struct Spawn {
     pub uid: u32,
     /// Group id inside the sandbox.
     pub gid: u32,
+    /// Whether it gets a pseudo-terminal of the sandbox as its controlling terminal and stdio, and of what size.
+    pub pty: Option<WindowSize>,
+}
+
+/// The size of a terminal's window, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Width.
+    pub cols: u16,
+    /// Height.
+    pub rows: u16,
 }
 
 /// A message from `init` to the server.
@@ -121,7 +139,7 @@ pub enum Event {
     Ready,
     /// The sandbox can't be built; `init` exits.
     SetupFailed(Failure),
-    /// A command runs.
+    /// A command runs. One descriptor if it was to get a pseudo-terminal: the master, which does not block.
     Spawned {
         /// The id given in [`Spawn::id`].
         id: u64,

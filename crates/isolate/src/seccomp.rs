@@ -23,7 +23,9 @@ const NAMESPACE_FLAGS: u32 = (libc::CLONE_NEWNS
 const NEW_TIME_FLAG: u32 = 0x80;
 
 const FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-const TERMINAL_INJECTION: &[u32] = &[0x5412, 0x541C]; // TIOCSTI, TIOCLINUX
+/// What terminals could do beyond being terminals: type for their user (TIOCSTI, TIOCLINUX), or run another line
+/// discipline, which would load a rarely used part of the kernel (TIOCSETD).
+const TERMINAL_ABUSE: &[u32] = &[0x5412, 0x541C, 0x5423];
 
 const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_acct,
@@ -203,7 +205,7 @@ fn leaf(action: Action) -> Vec<Instruction> {
             one_of(AT_FIRST_ARGUMENT, &families, ALLOW, failure(libc::EAFNOSUPPORT))
         }
         Action::Own => one_of(AT_FIRST_ARGUMENT, &[0], ALLOW, failure(libc::EPERM)),
-        Action::Ioctl => one_of(AT_SECOND_ARGUMENT, TERMINAL_INJECTION, failure(libc::EPERM), ALLOW),
+        Action::Ioctl => one_of(AT_SECOND_ARGUMENT, TERMINAL_ABUSE, failure(libc::EPERM), ALLOW),
     }
 }
 
@@ -304,7 +306,9 @@ mod tests {
             assert_eq!(call(libc::SYS_socket, [family as u64, 0]), failure(libc::EAFNOSUPPORT));
         }
         assert_eq!(call(libc::SYS_ioctl, [0, 0x5413]), ALLOW);
-        assert_eq!(call(libc::SYS_ioctl, [0, 0x5412]), failure(libc::EPERM));
+        for forbidden in TERMINAL_ABUSE {
+            assert_eq!(call(libc::SYS_ioctl, [0, u64::from(*forbidden)]), failure(libc::EPERM));
+        }
         // The kernel looks at 32 bits of the request; so must the filter.
         assert_eq!(call(libc::SYS_ioctl, [0, 0xF_0000_5412]), failure(libc::EPERM));
     }

@@ -150,6 +150,14 @@ pub enum ClientFrame {
         /// Rows, at least 1.
         rows: u16,
     },
+    /// By the extension: this connection's client has everything below these positions. What was written to a
+    /// connection can be lost with it, wherever it was on its way; what is acknowledged can't.
+    OutputAck {
+        /// Of stdout.
+        stdout: u64,
+        /// Of stderr.
+        stderr: u64,
+    },
     /// By the extension: send a signal to the command's process group; `SIGKILL` is [`ClientFrame::Kill`].
     Signal {
         /// Which.

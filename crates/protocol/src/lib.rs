@@ -21,4 +21,4 @@ pub use exec::{
 pub use extension::{Signal, Totals};
 pub use isolation::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
 pub use sandbox::{CreateSandbox, ResourceStatus, Sandbox, SandboxList, SandboxStatus};
-pub use text::{LossyDecoder, utf8_prefix};
+pub use text::utf8_prefix;

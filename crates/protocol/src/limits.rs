@@ -58,6 +58,10 @@ pub const STDIN_STALL: Duration = Duration::from_secs(60);
 /// that its socket is always read on and a kill never waits behind input.
 pub const STDIN_WINDOW: usize = 1024 * 1024;
 
+/// Output after which a client of the extension acknowledges, bytes: small against the ring buffer, which is all that a
+/// command may run ahead of the last acknowledgement.
+pub const OUTPUT_ACK_BYTES: u64 = 256 * 1024;
+
 /// Longest name of a writer, bytes; ours are 36.
 pub const WRITER_MAX: usize = 64;
 

@@ -19,15 +19,18 @@ pub struct Exec {
     index: usize,
     log: Log,
     command_id: String,
+    /// What of stdout and stderr the client said that it has.
+    acknowledged: Option<[u64; 2]>,
 }
 
 impl Exec {
     pub(crate) fn new(socket: WebSocketStream<Line>, index: usize, log: Log) -> Self {
-        Self { socket, index, log, command_id: String::new() }
+        Self { socket, index, log, command_id: String::new(), acknowledged: None }
     }
 
     /// The client's next frame; `None` when it has left. Input in a binary message of the extension reads as
-    /// `{"type": "stdin", "offset", "data"}`.
+    /// `{"type": "stdin", "offset", "data"}`. Acknowledgements of output come at any time: they are kept
+    /// ([`Exec::acknowledged`]) and not returned.
     pub async fn recv(&mut self) -> Option<Value> {
         loop {
             let frame = match self.socket.next().await? {
@@ -37,7 +40,12 @@ impl Exec {
                 _ => return None,
             };
             self.log.note(self.index, &frame);
-            return Some(frame);
+            if kind_of(&frame) != "output_ack" {
+                return Some(frame);
+            }
+            self.acknowledged = Some(
+                ["stdout", "stderr"].map(|name| frame.get(name).and_then(Value::as_u64).unwrap_or(u64::MAX)),
+            );
         }
     }
 
@@ -54,6 +62,12 @@ impl Exec {
                 return Ok(frame);
             }
         }
+    }
+
+    /// The last acknowledgement of output, if any came: positions of stdout and stderr.
+    #[must_use]
+    pub fn acknowledged(&self) -> Option<[u64; 2]> {
+        self.acknowledged
     }
 
     /// The id in the opening frame.

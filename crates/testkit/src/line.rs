@@ -93,3 +93,45 @@ impl AsyncWrite for Line {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    async fn pair(open: &watch::Sender<usize>) -> (Line, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Line::new(listener.accept().await.unwrap().0, open), client)
+    }
+
+    #[tokio::test]
+    async fn a_cut_lets_exactly_its_bytes_through() {
+        let (open, count) = watch::channel(0);
+        for cut in [0, 1, 5, 9] {
+            let (mut line, mut client) = pair(&open).await;
+            line.cut_after(cut);
+            assert_eq!(line.write_all(b"0123456789").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.unwrap();
+            assert_eq!(received.len() as u64, cut);
+            assert_eq!(*count.borrow(), 1);
+            drop(client);
+            line.outlast().await;
+            drop(line);
+            assert_eq!(*count.borrow(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_byte_before_a_cut_is_the_end_without_another_write() {
+        let (open, _count) = watch::channel(0);
+        let (mut line, mut client) = pair(&open).await;
+        line.cut_after(3);
+        line.write_all(b"abc").await.unwrap();
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, b"abc");
+    }
+}

@@ -9,7 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use sandwire_protocol::limits::EXEC_MESSAGE_MAX;
 use sandwire_protocol::{ClientFrame, ErrorCode};
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::frames::{message, step};
 use super::input::binary;
@@ -51,21 +51,32 @@ struct Opening {
     plain: Message,
     /// For a server with the extension: says who writes to stdin.
     extended: Message,
+    /// Before it, for such a server: that output will be acknowledged.
+    acknowledgement: Message,
 }
 
 impl Opening {
     fn new(frame: &ClientFrame, writer: &str) -> Result<Self, Error> {
         let mut extended = frame.clone();
+        let mut from = [0, 0];
         match &mut extended {
             ClientFrame::Execute(spec) => spec.writer = Some(writer.to_owned()),
-            ClientFrame::Reconnect { writer: field, .. } => *field = Some(writer.to_owned()),
+            ClientFrame::Reconnect { writer: field, stdout_offset, stderr_offset, .. } => {
+                from = [*stdout_offset, *stderr_offset];
+                *field = Some(writer.to_owned());
+            }
             _ => {}
         }
-        Ok(Self { plain: message(frame)?, extended: message(&extended)? })
+        let [stdout, stderr] = from;
+        let acknowledgement = message(&ClientFrame::OutputAck { stdout, stderr })?;
+        Ok(Self { plain: message(frame)?, extended: message(&extended)?, acknowledgement })
     }
 
-    fn form(&self, extended: bool) -> Message {
-        if extended { self.extended.clone() } else { self.plain.clone() }
+    fn form(&self, extended: bool) -> Vec<Message> {
+        match extended {
+            true => vec![self.acknowledgement.clone(), self.extended.clone()],
+            false => vec![self.plain.clone()],
+        }
     }
 }
 
@@ -194,7 +205,7 @@ impl Detour {
             writer: None,
         })?;
         let mut session = Session::reconnect(command_id, next, None, Instant::now());
-        let mut socket = reach(&self.dialer, self.open, &mut session, |_| opening).await?;
+        let mut socket = reach(&self.dialer, self.open, &mut session, |_| vec![opening]).await?;
         kill(&mut socket, &session).await?;
         Ok(Killed { socket, session })
     }
@@ -219,15 +230,22 @@ async fn reach(
     dialer: &Dialer,
     open: Option<Duration>,
     session: &mut Session,
-    opening: impl FnOnce(bool) -> Message,
+    opening: impl FnOnce(bool) -> Vec<Message>,
 ) -> Result<Socket, Error> {
     let Dialed { mut socket, extended } = dialer.dial(open).await?;
     session.on_opening(extended, Instant::now());
-    socket.send(opening(extended)).await.map_err(|error| {
+    send_all(&mut socket, opening(extended)).await.map_err(|error| {
         Error::new(ErrorCode::Connection, "the connection broke before the command was reached")
             .caused_by(error)
     })?;
     Ok(socket)
+}
+
+async fn send_all(socket: &mut Socket, messages: Vec<Message>) -> Result<(), WsError> {
+    for message in messages {
+        socket.feed(message).await?;
+    }
+    socket.flush().await
 }
 
 async fn kill(socket: &mut Socket, session: &Session) -> Result<(), Error> {
@@ -254,8 +272,8 @@ impl Failed {
 }
 
 /// Sends the opening frame and reads until the command is known to run.
-async fn start(socket: &mut Socket, opening: Message, session: &mut Session) -> Result<Step, Failed> {
-    if let Err(error) = socket.send(opening).await {
+async fn start(socket: &mut Socket, opening: Vec<Message>, session: &mut Session) -> Result<Step, Failed> {
+    if let Err(error) = send_all(socket, opening).await {
         return Err(lost(session, &loss(Some(Err(error)))));
     }
     loop {

@@ -1,4 +1,5 @@
-//! What waits to be sent to the server: the opening frame of a connection, then orders, then stdin.
+//! What waits to be sent to the server: the opening frames of a connection, then the newest acknowledgement of output,
+//! then orders, then stdin.
 //!
 //! It outlives connections. A message leaves it when it was written whole, so one that a lost connection cut is sent
 //! again: the server can't have had it.
@@ -24,7 +25,8 @@ struct Outgoing {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    opening: Option<Message>,
+    opening: VecDeque<Message>,
+    acknowledgement: Option<Message>,
     orders: VecDeque<Outgoing>,
     pub(super) stdin: Stdin,
     under_way: Option<Source>,
@@ -33,13 +35,15 @@ pub(super) struct Outbox {
 #[derive(Debug, Clone, Copy)]
 enum Source {
     Opening,
+    Acknowledgement,
     Orders,
     Stdin,
 }
 
 impl Outbox {
     pub(super) fn new(stdin: Stdin) -> Self {
-        Self { opening: None, orders: VecDeque::new(), stdin, under_way: None }
+        let (opening, orders) = (VecDeque::new(), VecDeque::new());
+        Self { opening, acknowledgement: None, orders, stdin, under_way: None }
     }
 
     /// Queues a kill, a signal, a new size or a ping.
@@ -48,21 +52,29 @@ impl Outbox {
     }
 
     /// There is a new connection, on which `opening` comes first.
-    pub(super) fn reopen(&mut self, opening: Message) {
-        self.opening = Some(opening);
+    pub(super) fn reopen(&mut self, opening: Vec<Message>) {
+        self.opening = opening.into();
+    }
+
+    /// Output arrived; an older acknowledgement says less and need not be sent any more.
+    pub(super) fn acknowledge(&mut self, acknowledgement: Message) {
+        self.acknowledgement = Some(acknowledgement);
     }
 
     /// The connection is gone.
     pub(super) fn lost(&mut self) {
         self.under_way = None;
+        self.acknowledgement = None;
         self.orders.retain(|outgoing| !outgoing.message.is_ping());
         self.stdin.lost();
     }
 
     /// The next message, if there is one.
     pub(super) fn next(&mut self) -> Option<Message> {
-        let (source, message) = if let Some(opening) = &self.opening {
+        let (source, message) = if let Some(opening) = self.opening.front() {
             (Source::Opening, opening.clone())
+        } else if let Some(acknowledgement) = self.acknowledgement.take() {
+            (Source::Acknowledgement, acknowledgement)
         } else if let Some(order) = self.orders.front() {
             (Source::Orders, order.message.clone())
         } else {
@@ -75,14 +87,14 @@ impl Outbox {
     /// The message that [`Outbox::next`] gave last was written.
     pub(super) fn written(&mut self) {
         match self.under_way.take() {
-            Some(Source::Opening) => self.opening = None,
+            Some(Source::Opening) => drop(self.opening.pop_front()),
             Some(Source::Orders) => {
                 if let Some(Outgoing { reply: Some(reply), .. }) = self.orders.pop_front() {
                     answer(reply, Ok(true));
                 }
             }
             Some(Source::Stdin) => self.stdin.written(),
-            None => {}
+            Some(Source::Acknowledgement) | None => {}
         }
     }
 }

@@ -126,6 +126,7 @@ impl Attachment {
                 received = received => {
                     let turn = self.received(received).or_else(|| self.ready(connection));
                     self.output.push(&mut self.deliveries);
+                    self.acknowledge();
                     if let Some(turn) = turn {
                         return turn;
                     }
@@ -155,6 +156,14 @@ impl Attachment {
             }
         }
         None
+    }
+
+    fn acknowledge(&mut self) {
+        if let Some(frame) = self.session.next_acknowledgement()
+            && let Ok(message) = message(&frame)
+        {
+            self.outbox.acknowledge(message);
+        }
     }
 
     fn received(&mut self, received: Received) -> Option<Turn> {
@@ -220,9 +229,9 @@ impl Attachment {
         };
         let step = match dialed {
             Ok(dialed) => {
-                let writer = dialed.extended.then(|| self.writer.clone());
                 let step = self.session.on_reconnected(dialed.extended, Instant::now());
-                match message(&self.session.reattachment(writer)) {
+                let opening = self.session.reattachment(&self.writer);
+                match opening.iter().map(message).collect() {
                     Ok(opening) => self.outbox.reopen(opening),
                     Err(error) => return Turn::Over(Finish::failed(CommandOutcome::Lost, error)),
                 }

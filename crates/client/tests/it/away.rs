@@ -244,52 +244,52 @@ async fn a_kill_of_a_silent_server_ends_within_its_deadline() {
     .await;
 }
 
+/// What a client waits for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Wait {
+    Output,
+    RestOfAFrame,
+    Upgrade,
+    Acknowledgement,
+    Pause,
+}
+
+/// Lets the client wait, and opens the gate when it does.
+async fn let_wait(peer: Peer, wait: Wait, there: Gate) {
+    let away = matches!(wait, Wait::Upgrade | Wait::Acknowledgement | Wait::Pause);
+    if away && peer.index == 0 {
+        drop(printing().play_until(peer, Until::Output(1)).await.unwrap());
+        if wait == Wait::Pause {
+            there.open();
+        }
+        return;
+    }
+    if away && wait != Wait::Acknowledgement {
+        there.open();
+        return peer.outlast().await;
+    }
+    let until = if wait == Wait::Acknowledgement { Until::Opening } else { Until::Output(1) };
+    let mut exec = printing().play_until(peer, until).await.unwrap();
+    there.open();
+    match wait {
+        Wait::RestOfAFrame => exec.stall_inside_a_frame().await.unwrap_or_default(),
+        _ => exec.outlast().await,
+    }
+}
+
 #[tokio::test]
 async fn a_detached_handle_leaves_no_socket_and_no_task_whatever_it_waited_for() {
-    #[derive(Debug, Clone, Copy, PartialEq)]
-    enum Waiting {
-        ForOutput,
-        ForTheRestOfAFrame,
-        ForAnUpgrade,
-        ForAnAcknowledgement,
-        ForAPause,
-    }
-    use Waiting::*;
-    for waiting in [ForOutput, ForTheRestOfAFrame, ForAnUpgrade, ForAnAcknowledgement, ForAPause] {
+    for wait in [Wait::Output, Wait::RestOfAFrame, Wait::Upgrade, Wait::Acknowledgement, Wait::Pause] {
         let there = Gate::closed();
         let arrived = there.clone();
-        let mut server = Server::start(move |peer| {
-            let there = arrived.clone();
-            async move {
-                let last = if matches!(waiting, ForOutput | ForTheRestOfAFrame) { 0 } else { 1 };
-                if peer.index < last {
-                    drop(printing().play_until(peer, Until::Output(1)).await.unwrap());
-                    return if waiting == ForAPause {
-                        there.open()
-                    };
-                }
-                let until = if waiting == ForAnAcknowledgement { Until::Opening } else { Until::Output(1) };
-                if matches!(waiting, ForAnUpgrade | ForAPause) {
-                    there.open();
-                    return peer.outlast().await;
-                }
-                let mut exec = printing().play_until(peer, until).await.unwrap();
-                there.open();
-                match waiting {
-                    ForTheRestOfAFrame => exec.stall_inside_a_frame().await.unwrap_or_default(),
-                    _ => exec.outlast().await,
-                }
-            }
-        })
-        .await
-        .unwrap();
+        let mut server = Server::start(move |peer| let_wait(peer, wait, arrived.clone())).await.unwrap();
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        let pause = if waiting == ForAPause { Duration::from_secs(1000) } else { Duration::from_millis(1) };
+        let pause = Duration::from_secs(if wait == Wait::Pause { 1000 } else { 0 });
         let command = run_with_pauses(&server, pause).await;
         bounded(there.pass()).await;
         command.detach();
         let error = bounded(command.result()).await.unwrap_err();
-        assert_eq!(error.details().result.as_ref().unwrap().outcome, CommandOutcome::Lost, "{waiting:?}");
+        assert_eq!(error.details().result.as_ref().unwrap().outcome, CommandOutcome::Lost, "{wait:?}");
         bounded(server.deserted()).await;
         bounded(no_more_tasks_than(tasks)).await;
         server.finish().await;

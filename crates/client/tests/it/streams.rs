@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use sandwire_client::{Call, CommandOutcome, Data, StreamOptions, Want};
+use sandwire_protocol::limits::OUTPUT_ACK_BYTES;
 use sandwire_protocol::{CommandSpec, StreamKind};
-use sandwire_testkit::Server;
+use sandwire_testkit::{EXTENSION, Server};
 use serde_json::{Value, json};
 
 use crate::support::{chunks, client, options, run, string, target, text};
@@ -135,4 +136,37 @@ async fn reconnect_asks_for_what_is_missing_and_gaps_are_recorded() {
     let gaps = serde_json::to_value(&result.gaps).unwrap();
     assert_eq!(gaps, json!([{"stream": "stdout", "from": 10, "to": 20}]));
     server.finish().await;
+}
+
+#[tokio::test]
+async fn output_of_the_extension_is_acknowledged_and_that_of_others_never() {
+    const CHUNK: usize = 64 * 1024;
+    const CHUNKS: usize = 64;
+    for extended in [true, false] {
+        let server = Server::start(move |peer| async move {
+            assert!(peer.offers(EXTENSION));
+            let mut exec = peer.accept_as(extended.then_some(EXTENSION)).await.unwrap();
+            exec.start().await.unwrap();
+            assert_eq!(exec.acknowledged(), extended.then_some([0, 0]), "before anything came");
+            let chunk = "x".repeat(CHUNK);
+            for n in 0..CHUNKS {
+                match extended {
+                    true => exec.bytes(0, chunk.as_bytes(), (n * CHUNK) as u64).await.unwrap(),
+                    false => exec.output("stdout", &chunk, n * CHUNK).await.unwrap(),
+                }
+            }
+            exec.exit(0).await.unwrap();
+            exec.drained().await;
+            let Some([stdout, stderr]) = exec.acknowledged() else { return assert!(!extended) };
+            assert_eq!(stderr, 0);
+            let all = (CHUNK * CHUNKS) as u64;
+            assert!(stdout <= all && all - stdout <= 2 * OUTPUT_ACK_BYTES as u64, "{stdout}");
+        })
+        .await
+        .unwrap();
+        let command = run(&server).await;
+        assert_eq!(command.result().await.unwrap().stdout.total(), (CHUNK * CHUNKS) as u64);
+        drop(command);
+        server.finish().await;
+    }
 }

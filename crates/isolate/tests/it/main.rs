@@ -12,6 +12,7 @@
 )]
 
 mod inside;
+mod terminal;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -37,6 +38,16 @@ const TESTS: &[Test] = &[
     ("links_lead_nowhere", inside::links_lead_nowhere),
     ("layers_survive_and_do_not_mix", inside::layers_survive_and_do_not_mix),
     ("limits_hold", inside::limits_hold),
+    ("a_terminal_is_one", terminal::a_terminal_is_one),
+    ("programs_talk_to_their_terminal", terminal::programs_talk_to_their_terminal),
+    ("a_window_changes_its_size", terminal::a_window_changes_its_size),
+    ("a_terminal_lasts_as_long_as_its_command", terminal::a_terminal_lasts_as_long_as_its_command),
+    ("a_terminal_is_its_users", terminal::a_terminal_is_its_users),
+    ("a_terminal_leads_nowhere", terminal::a_terminal_leads_nowhere),
+    ("terminals_are_bounded_and_returned", terminal::terminals_are_bounded_and_returned),
+    ("a_kill_takes_the_jobs_of_a_terminal", terminal::a_kill_takes_the_jobs_of_a_terminal),
+    ("signals_reach_the_group", terminal::signals_reach_the_group),
+    ("signals_reach_nobody_else", terminal::signals_reach_nobody_else),
     ("nothing_is_left_behind", inside::nothing_is_left_behind),
 ];
 
@@ -58,7 +69,8 @@ fn main() -> ExitCode {
     let config = HostConfig { state_dir: state.path().to_owned(), init_path };
     let host = Host::prepare(&config, mode).expect("a host");
     let mut failed = 0;
-    for (name, test) in TESTS {
+    let wanted: Vec<&(&str, _)> = TESTS.iter().filter(|(name, _)| is_wanted(name)).collect();
+    for (name, test) in &wanted {
         let dir = state.path().join(name);
         std::fs::create_dir(&dir).expect("a directory");
         let outcome = std::panic::catch_unwind(|| test(&host, &dir));
@@ -66,8 +78,14 @@ fn main() -> ExitCode {
         failed += usize::from(outcome.is_err());
     }
     host.shutdown().expect("shutdown");
-    println!("{} passed, {failed} failed", TESTS.len() - failed);
+    println!("{} passed, {failed} failed", wanted.len() - failed);
     ExitCode::from(u8::from(failed + users_failed > 0))
+}
+
+/// As with the usual harness, words are parts of names to run.
+fn is_wanted(name: &str) -> bool {
+    let mut words = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    words.peek().is_none() || words.any(|word| name.contains(&word))
 }
 
 /// Runs all of this again as an ordinary user; whether it succeeded.
@@ -89,8 +107,13 @@ fn run_as(user: &str, init_path: &Path) -> bool {
     std::fs::copy(std::env::current_exe().expect("own path"), &test).expect("copy");
     std::fs::copy(init_path, &init).expect("copy");
     println!("as {user}:");
-    let status =
-        Command::new(test).uid(ids[0]).gid(ids[1]).env("SANDWIRE_INIT", init).current_dir("/").status();
+    let status = Command::new(test)
+        .args(std::env::args().skip(1))
+        .uid(ids[0])
+        .gid(ids[1])
+        .env("SANDWIRE_INIT", init)
+        .current_dir("/")
+        .status();
     status.expect("run").success()
 }
 

@@ -1,5 +1,5 @@
 //! Commands over plain HTTP (section 5.2): one request, one answer. The caller leaving kills the command. Output is
-//! collected in memory, so the number of calls at a time is bounded.
+//! collected in memory, so the number of calls at a time is bounded. There is no word for a terminal here, and so none.
 
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use bytes::BytesMut;
 use sandwire_protocol::limits::{EXEC_MESSAGE_MAX, EXECUTE_OUTPUT_MAX};
 use sandwire_protocol::{CommandSpec, ErrorType, ExecuteRequest, ExecuteResponse, StreamKind};
 
 use super::{ApiError, App, Named, read_body, server_timing};
-use crate::engine::{Attachment, End, Fault, Step};
+use crate::engine::{Attachment, End, Fault, Form, Step};
 
 pub(super) async fn execute(
     State(app): State<Arc<App>>,
@@ -27,7 +28,7 @@ pub(super) async fn execute(
     let spec = CommandSpec { ttl_seconds: Some(0), ..CommandSpec::from(request) };
     let run = async {
         let _turn = app.executes.acquire().await.map_err(|error| Fault::command(error.to_string()))?;
-        let mut attachment = sandbox.execute(&spec)?;
+        let mut attachment = sandbox.execute(&spec, Form::Text)?;
         attachment.started().await?;
         let timing = attachment.command().spawning().map(|took| server_timing("spawn", took));
         collect(&mut attachment).await.map(|answer| (timing, Json(answer)))
@@ -40,12 +41,13 @@ pub(super) async fn execute(
 }
 
 async fn collect(attachment: &mut Attachment) -> Result<ExecuteResponse, ApiError> {
-    let (mut stdout, mut stderr, mut chunk) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut stdout, mut stderr, mut chunk) = (Vec::new(), Vec::new(), BytesMut::new());
     loop {
+        chunk.clear();
         let output = match attachment.next(&mut chunk).await {
             Step::Output(StreamKind::Stdout, _) => &mut stdout,
             Step::Output(StreamKind::Stderr, _) => &mut stderr,
-            Step::End(End::Exited(exit_code)) => {
+            Step::End(End::Exited { code: exit_code, .. }) => {
                 let (stdout, stderr) = (text(stdout), text(stderr));
                 return Ok(ExecuteResponse { stdout, stderr, exit_code });
             }

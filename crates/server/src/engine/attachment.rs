@@ -2,11 +2,32 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use sandwire_protocol::StreamKind;
 use tokio::sync::watch;
 
 use super::command::{Command, End, Step};
 use super::fault::Fault;
+use super::stream::Form;
+
+/// What a client wants to see: everything from these offsets on, in this form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// Also what the offsets count.
+    pub form: Form,
+    /// First byte of stdout wanted.
+    pub stdout_offset: u64,
+    /// First byte of stderr wanted.
+    pub stderr_offset: u64,
+}
+
+impl View {
+    /// Everything.
+    #[must_use]
+    pub fn all(form: Form) -> Self {
+        Self { form, stdout_offset: 0, stderr_offset: 0 }
+    }
+}
 
 /// One client's view of a command. Dropping it detaches.
 pub struct Attachment {
@@ -27,6 +48,11 @@ impl Attachment {
         &self.command
     }
 
+    /// Its number among the command's attachments.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
     /// Waits until the command runs and returns its process id, or why it does not.
     ///
     /// # Errors
@@ -43,8 +69,8 @@ impl Attachment {
         }
     }
 
-    /// Waits for the next step; output goes into `out`. Cancel safe.
-    pub async fn next(&mut self, out: &mut Vec<u8>) -> Step {
+    /// Waits for the next step; output is appended to `out`. Cancel safe.
+    pub async fn next(&mut self, out: &mut BytesMut) -> Step {
         loop {
             self.changed.mark_unchanged();
             if let Some(step) = self.try_next(out) {
@@ -57,7 +83,7 @@ impl Attachment {
     }
 
     /// The next step, if it is there already.
-    pub fn try_next(&mut self, out: &mut Vec<u8>) -> Option<Step> {
+    pub fn try_next(&mut self, out: &mut BytesMut) -> Option<Step> {
         let step = self.command.step(self.key, self.first, out)?;
         if let Step::Output(kind, _) = step {
             self.first = other(kind);
@@ -94,32 +120,33 @@ mod tests {
     #[tokio::test]
     async fn streams_take_turns_and_the_end_comes_last() {
         let command = command(CommandSpec::new("x"));
-        let mut attachment = command.attach(0, 0).unwrap();
+        let mut attachment = command.attach(View::all(Form::Text)).unwrap();
         assert_eq!(attachment.started().await, Ok(7));
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         assert_eq!(attachment.try_next(&mut out), None);
         command.append(StreamKind::Stdout, &vec![b'o'; FRAME_OUTPUT_MAX + 1]);
         command.append(StreamKind::Stderr, b"e\xe2");
-        command.finish(End::Exited(3));
+        command.finish(End::Exited { code: 3, signal: None });
         command.append(StreamKind::Stdout, b"after the end");
         let mut seen = Vec::new();
         while let Step::Output(kind, offset) = attachment.next(&mut out).await {
             seen.push((kind, offset, out.len()));
+            out.clear();
         }
         let (stdout, stderr) = (StreamKind::Stdout, StreamKind::Stderr);
         let frame = FRAME_OUTPUT_MAX;
         assert_eq!(seen, [(stdout, 0, frame), (stderr, 0, 4), (stdout, frame as u64, 1)]);
-        assert_eq!(attachment.next(&mut out).await, Step::End(End::Exited(3)));
-        assert_eq!(attachment.next(&mut out).await, Step::End(End::Exited(3)));
+        assert_eq!(attachment.next(&mut out).await, Step::End(End::Exited { code: 3, signal: None }));
+        assert_eq!(attachment.next(&mut out).await, Step::End(End::Exited { code: 3, signal: None }));
     }
 
     #[tokio::test]
     async fn waiting_ends_with_output_and_leaving_is_noticed() {
         let command = command(CommandSpec { kill_on_disconnect: Some(true), ..CommandSpec::new("x") });
         assert!(!command.kill_wanted(), "nobody has come yet");
-        let mut attachment = command.attach(0, 0).unwrap();
-        let other = command.attach(0, 0).unwrap();
-        let mut out = Vec::new();
+        let mut attachment = command.attach(View::all(Form::Text)).unwrap();
+        let other = command.attach(View::all(Form::Text)).unwrap();
+        let mut out = BytesMut::new();
         let (step, ()) =
             tokio::join!(attachment.next(&mut out), async { command.append(StreamKind::Stderr, b"x") });
         assert_eq!(step, Step::Output(StreamKind::Stderr, 0));
@@ -132,9 +159,10 @@ mod tests {
     #[test]
     fn attachments_are_bounded() {
         let command = command(CommandSpec::new("x"));
-        let mut all: Vec<_> = (0..ATTACHMENTS_MAX).map(|_| command.attach(0, 0).unwrap()).collect();
-        assert!(command.attach(0, 0).is_none());
+        let mut all: Vec<_> =
+            (0..ATTACHMENTS_MAX).map(|_| command.attach(View::all(Form::Text)).unwrap()).collect();
+        assert!(command.attach(View::all(Form::Text)).is_none());
         all.pop();
-        assert!(command.attach(0, 0).is_some());
+        assert!(command.attach(View::all(Form::Text)).is_some());
     }
 }

@@ -8,22 +8,24 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
+
 use sandwire_protocol::limits::{ATTACHMENTS_MAX, COMMAND_SECONDS_MAX, STDIN_BUFFER_MAX, STDIN_STALL};
-use sandwire_protocol::{CommandSpec, ErrorType, StreamKind};
+use sandwire_protocol::{CommandSpec, ErrorType, Signal, StreamKind, Totals};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::attachment::{Attachment, other};
+use super::attachment::{Attachment, View, other};
 use super::fault::Fault;
 use super::lock::lock;
+use super::requests::{Request, Requests, WindowSize};
 use super::stdin::{Stalled, Stdin};
 use super::stream::{Room, Stream};
 
 /// What comes next for an attachment.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Output: complete characters, with U+FFFD for what is none.
+    /// Output, in the attachment's form.
     Output(StreamKind, u64),
     /// The end, after all output.
     End(End),
@@ -32,8 +34,13 @@ pub enum Step {
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// Its main process ended: exit code, or 128 + signal number.
-    Exited(i32),
+    /// Its main process ended.
+    Exited {
+        /// Exit code, or 128 + signal number.
+        code: i32,
+        /// The signal that ended it, if one did.
+        signal: Option<i32>,
+    },
     /// It has no result.
     Failed(Fault),
 }
@@ -51,6 +58,7 @@ pub struct Command {
     idle: Option<Duration>,
     ttl: Option<Duration>,
     kill_on_disconnect: bool,
+    pty: bool,
     spawning: OnceLock<Duration>,
     state: Mutex<State>,
     stdin: Stdin,
@@ -58,7 +66,7 @@ pub struct Command {
     changed: watch::Sender<()>,
     /// To the pumps: a reader moved.
     space: [Notify; 2],
-    /// To the driver: a kill is wanted, or attachments came or went.
+    /// To the driver: something is asked of it, or attachments came or went.
     poke: Notify,
 }
 
@@ -72,6 +80,7 @@ struct State {
     was_attached: bool,
     /// Kills asked for so far.
     kills: u64,
+    requests: Requests,
     last_output: Instant,
 }
 
@@ -103,6 +112,7 @@ impl Command {
             idle: seconds(spec.idle_timeout()),
             ttl: seconds(spec.ttl()),
             kill_on_disconnect: spec.kill_on_disconnect == Some(true),
+            pty: spec.pty == Some(true),
             spawning: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Starting,
@@ -112,6 +122,7 @@ impl Command {
                 alone_since: now,
                 was_attached: false,
                 kills: 0,
+                requests: Requests::default(),
                 last_output: now,
             }),
             stdin: Stdin::new(),
@@ -120,7 +131,7 @@ impl Command {
             poke: Notify::new(),
         };
         if spec.close_stdin == Some(true) {
-            command.stdin.close();
+            command.close_stdin();
         }
         command
     }
@@ -139,7 +150,8 @@ impl Command {
         self.timeout
     }
 
-    pub(super) fn stdin(&self) -> &Stdin {
+    /// Its stdin, for input that is not waited for.
+    pub fn stdin(&self) -> &Stdin {
         &self.stdin
     }
 
@@ -153,7 +165,7 @@ impl Command {
     ///
     /// # Errors
     /// The command has read nothing for [`STDIN_STALL`]; the input is not queued.
-    pub async fn input(&self, data: Bytes) -> Result<(), Fault> {
+    pub async fn input(&self, data: &[u8]) -> Result<(), Fault> {
         let stalled = || {
             let seconds = STDIN_STALL.as_secs();
             Fault::command(format!(
@@ -164,13 +176,39 @@ impl Command {
         self.stdin.push(data).await.map_err(|Stalled| stalled())
     }
 
-    /// Closes stdin after what is queued.
+    /// Closes stdin after what is queued. A terminal has no such end: there it does nothing.
     pub fn close_stdin(&self) {
-        self.stdin.close();
+        if !self.pty {
+            self.stdin.close();
+        }
     }
 
-    /// A new view from these offsets on; `None` if there are too many.
-    pub fn attach(self: &Arc<Self>, stdout_offset: u64, stderr_offset: u64) -> Option<Attachment> {
+    /// Sends a signal to the command's process group. After the end a no-op.
+    pub fn signal(&self, signal: Signal) {
+        match signal {
+            Signal::Kill => self.kill(),
+            _ => self.request(Request::Signal(signal)),
+        }
+    }
+
+    /// Sets the size of its terminal, if it has one. After the end a no-op.
+    pub fn resize(&self, size: WindowSize) {
+        if self.pty {
+            self.request(Request::Resize(size));
+        }
+    }
+
+    fn request(&self, request: Request) {
+        let mut state = lock(&self.state);
+        if !matches!(state.phase, Phase::Ended { .. }) {
+            state.requests.push(request);
+            drop(state);
+            self.poke.notify_one();
+        }
+    }
+
+    /// Another client; `None` if there are too many.
+    pub fn attach(self: &Arc<Self>, view: View) -> Option<Attachment> {
         let now = Instant::now();
         let mut state = lock(&self.state);
         if state.attachments >= ATTACHMENTS_MAX {
@@ -180,8 +218,8 @@ impl Command {
         state.was_attached = true;
         state.last_key += 1;
         let key = state.last_key;
-        state.stream(StreamKind::Stdout).attach(key, stdout_offset, now);
-        state.stream(StreamKind::Stderr).attach(key, stderr_offset, now);
+        state.stream(StreamKind::Stdout).attach(key, view.form, view.stdout_offset, now);
+        state.stream(StreamKind::Stderr).attach(key, view.form, view.stderr_offset, now);
         drop(state);
         self.poke.notify_one();
         self.wake_pumps();
@@ -197,9 +235,21 @@ impl Command {
         }
     }
 
+    /// Whether it runs under a pseudo-terminal.
+    pub fn is_pty(&self) -> bool {
+        self.pty
+    }
+
+    /// Output bytes of the process so far, also those that are gone from the buffers; all of them after the end.
+    pub fn totals(&self) -> Totals {
+        let state = lock(&self.state);
+        let [stdout, stderr] = &state.streams;
+        Totals { stdout_bytes: stdout.total(), stderr_bytes: stderr.total() }
+    }
+
     /// What comes next for an attachment that looks at stream `first` first. Under one lock: the end must not be
     /// seen before output that was appended before it.
-    pub(super) fn step(&self, key: u64, first: StreamKind, out: &mut Vec<u8>) -> Option<Step> {
+    pub(super) fn step(&self, key: u64, first: StreamKind, out: &mut BytesMut) -> Option<Step> {
         let now = Instant::now();
         let mut state = lock(&self.state);
         for kind in [first, other(first)] {
@@ -213,6 +263,16 @@ impl Command {
             Phase::Ended { end, .. } => Some(Step::End(end.clone())),
             _ => None,
         }
+    }
+
+    /// The client of that attachment has the output before these offsets.
+    pub fn acknowledge(&self, key: u64, stdout: u64, stderr: u64) {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        state.stream(StreamKind::Stdout).acknowledge(key, stdout, now);
+        state.stream(StreamKind::Stderr).acknowledge(key, stderr, now);
+        drop(state);
+        self.wake_pumps();
     }
 
     pub(super) fn detach(&self, key: u64) {
@@ -301,6 +361,11 @@ impl Command {
 
     pub(super) fn poke(&self) -> &Notify {
         &self.poke
+    }
+
+    /// What was asked for since the last call, in order.
+    pub(super) fn take_requests(&self) -> Vec<Request> {
+        lock(&self.state).requests.take()
     }
 
     /// Kills asked for by somebody so far.

@@ -138,7 +138,7 @@ mod tests {
         assert!(fresh);
         let (again, fresh) = commands.get_or_create("a".into(), &spec(5)).unwrap();
         assert!(!fresh && Arc::ptr_eq(&first, &again));
-        first.finish(End::Exited(0));
+        first.finish(End::Exited { code: 0, signal: None });
         tokio::time::advance(Duration::from_secs(4)).await;
         assert!(commands.get("a").is_ok());
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -156,7 +156,7 @@ mod tests {
         for n in 0..COMMANDS_MAX {
             let (command, _) = commands.get_or_create(n.to_string(), &spec(-1)).unwrap();
             if n == 7 {
-                command.finish(End::Exited(0));
+                command.finish(End::Exited { code: 0, signal: None });
             }
         }
         tokio::time::advance(Duration::from_secs(1_000_000)).await;
@@ -177,7 +177,7 @@ mod tests {
         for n in 0..=ENDED_OUTPUT_MAX / RING_BUFFER_BYTES {
             let (command, _) = commands.get_or_create(n.to_string(), &spec(600)).unwrap();
             command.append(StreamKind::Stdout, &chunk);
-            command.finish(End::Exited(0));
+            command.finish(End::Exited { code: 0, signal: None });
         }
         commands.sweep();
         assert_eq!(commands.get("0").err().unwrap().kind, ErrorType::SessionExpired);

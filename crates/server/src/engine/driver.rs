@@ -2,27 +2,29 @@
 //!
 //! A command is over when its main process died and its pipes are drained: at EOF, or quiet for
 //! [`DRAIN_QUIET`] with nothing held back. What it left in the background lives on, so its output goes on being
-//! read, and dropped, until nobody holds the pipes: a closed pipe would kill a daemon that logs.
+//! read, and dropped, until nobody holds the pipes: a closed pipe would kill a daemon that logs. All of this holds for
+//! a terminal as well, whose output is stdout; stderr ends at once.
 //! A kill, from whatever cause, takes the whole tree, daemons included. An `init` that neither starts nor kills is
 //! beyond help, and the sandbox ends with it.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::fchown;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 
 use sandwire_isolate::wire::{Failure, Spawn};
 use sandwire_protocol::StreamKind;
 use sandwire_protocol::limits::{DRAIN_MAX, DRAIN_QUIET, KILL_GRACE, START_DEADLINE};
-use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::channel::Channel;
 use super::command::{Command, End, Idle, timed_out};
 use super::fault::Fault;
-use super::link::{Link, Reports};
+use super::link::{Exited, Link, Reports, Started};
+use super::requests::Request;
+use super::stdio::Stdio;
 use super::stream::Room;
 
 /// Bytes that one read takes: the default capacity of a pipe.
@@ -38,7 +40,7 @@ thread_local! {
 pub(super) async fn drive(command: &Command, link: &Link, spawn: Spawn, owner: Option<(u32, u32)>) -> bool {
     let (number, started_at) = (spawn.id, Instant::now());
     let names = Names { shell: spawn.argv.first().cloned().unwrap_or_default(), cwd: spawn.cwd.clone() };
-    let (exited, pipes) = match start(command, link, spawn, owner).await {
+    let (exited, stdio) = match start(command, link, spawn, owner).await {
         Ok(started) => started,
         Err(StartError::Refused(failure)) => {
             command.finish(End::Failed(names.explain(&failure)));
@@ -49,13 +51,20 @@ pub(super) async fn drive(command: &Command, link: &Link, spawn: Spawn, owner: O
             return false;
         }
     };
-    let Pipes { stdin, stdout, stderr } = pipes;
+    let window = stdio.window();
+    let Stdio { stdin, stdout, stderr } = stdio;
     let pumps = async {
-        tokio::join!(pump(command, StreamKind::Stdout, stdout), pump(command, StreamKind::Stderr, stderr));
+        let stderr = async {
+            match stderr {
+                Some(stderr) => pump(command, StreamKind::Stderr, stderr).await,
+                None => command.close_stream(StreamKind::Stderr),
+            }
+        };
+        tokio::join!(pump(command, StreamKind::Stdout, stdout), stderr);
     };
     let feed = command.stdin().feed(stdin);
     let mut pumps = std::pin::pin!(pumps);
-    let watch = Watch::new(command, link, number, started_at);
+    let watch = Watch::new(command, link, number, started_at, window);
     let (end, drained) = watch.until_over(exited, pumps.as_mut(), std::pin::pin!(feed)).await;
     command.finish(end);
     if !drained {
@@ -65,12 +74,6 @@ pub(super) async fn drive(command: &Command, link: &Link, spawn: Spawn, owner: O
         }
     }
     true
-}
-
-struct Pipes {
-    stdin: pipe::Sender,
-    stdout: pipe::Receiver,
-    stderr: pipe::Receiver,
 }
 
 enum StartError {
@@ -86,7 +89,7 @@ impl From<Fault> for StartError {
 
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
-        Self::Fault(Fault::command(format!("no pipes for the command: {error}")))
+        Self::Fault(Fault::command(format!("no pipes or terminal for the command: {error}")))
     }
 }
 
@@ -95,25 +98,11 @@ async fn start(
     link: &Link,
     spawn: Spawn,
     owner: Option<(u32, u32)>,
-) -> Result<(oneshot::Receiver<i32>, Pipes), StartError> {
-    let (child_in, stdin) = io::pipe()?;
-    let (stdout, child_out) = io::pipe()?;
-    let (stderr, child_err) = io::pipe()?;
-    let children: [OwnedFd; 3] = [child_in.into(), child_out.into(), child_err.into()];
-    // Lets the command's user open its own pipes again by `/dev/stdout` or `/proc/self/fd`.
-    if let Some((uid, gid)) = owner {
-        for child in &children {
-            fchown(child, Some(uid), Some(gid))?;
-        }
-    }
-    let pipes = Pipes {
-        stdin: pipe::Sender::from_owned_fd_unchecked(nonblocking(stdin.into())?)?,
-        stdout: pipe::Receiver::from_owned_fd_unchecked(nonblocking(stdout.into())?)?,
-        stderr: pipe::Receiver::from_owned_fd_unchecked(nonblocking(stderr.into())?)?,
-    };
-    let [child_in, child_out, child_err] = &children;
+) -> Result<(oneshot::Receiver<Exited>, Stdio), StartError> {
+    let (number, terminal) = (spawn.id, spawn.pty.is_some());
+    let pipes = if terminal { None } else { Some(Stdio::pipes(owner)?) };
+    let fds: Vec<_> = pipes.iter().flat_map(|(_, children)| children).map(AsFd::as_fd).collect();
     let asked = Instant::now();
-    let fds = [child_in.as_fd(), child_out.as_fd(), child_err.as_fd()];
     let answered = timeout(START_DEADLINE, async {
         let Reports { started, exited } = link.spawn(spawn, &fds).await?;
         Ok::<_, Fault>((started.await.map_err(|_| Fault::gone())?, exited))
@@ -123,14 +112,18 @@ async fn start(
         return Err(Fault::command("the command's start is not answered; the sandbox is ended").into());
     };
     let (started, exited) = answer?;
-    command.started(started.map_err(StartError::Refused)?, asked.elapsed());
-    Ok((exited, pipes))
-}
-
-/// The server's end only: a command expects to block.
-fn nonblocking(fd: OwnedFd) -> io::Result<OwnedFd> {
-    rustix::io::ioctl_fionbio(&fd, true)?;
-    Ok(fd)
+    let Started { pid, master } = started.map_err(StartError::Refused)?;
+    let stdio = match (pipes, master) {
+        (Some((ours, _)), _) => Ok(ours),
+        (None, Some(master)) => Stdio::terminal(master),
+        (None, None) => Err(io::Error::other("init sent none")),
+    };
+    if stdio.is_err() {
+        let _taken = timeout(KILL_GRACE, link.kill(number)).await;
+    }
+    let stdio = stdio?;
+    command.started(pid, asked.elapsed());
+    Ok((exited, stdio))
 }
 
 /// What a failed start is explained with.
@@ -148,8 +141,8 @@ impl Names {
     }
 }
 
-/// Moves one stream from the pipe to the ring buffer; after the end, from the pipe to nowhere.
-async fn pump(command: &Command, kind: StreamKind, pipe: pipe::Receiver) {
+/// Moves one stream to the ring buffer; after the end, to nowhere.
+async fn pump(command: &Command, kind: StreamKind, channel: Channel) {
     loop {
         tokio::task::coop::consume_budget().await;
         let room = match command.room(kind, Instant::now()) {
@@ -159,12 +152,10 @@ async fn pump(command: &Command, kind: StreamKind, pipe: pipe::Receiver) {
                 continue;
             }
         };
-        if pipe.readable().await.is_err() {
-            break;
-        }
+        let Ok(readable) = channel.readable().await else { break };
         let read = SCRATCH.with_borrow_mut(|scratch| {
             let space = scratch.get_mut(..room.min(READ_MAX)).unwrap_or_default();
-            let size = pipe.try_read(space)?;
+            let size = readable.read(space)?;
             if size > 0 {
                 command.append(kind, space.get(..size).unwrap_or_default());
             }
@@ -185,9 +176,11 @@ struct Watch<'a> {
     command: &'a Command,
     link: &'a Link,
     number: u64,
+    /// Its terminal, if it has one.
+    window: Option<Channel>,
     deadline: Option<Instant>,
-    /// When its main process died.
-    exit: Option<(i32, Instant)>,
+    /// How and when its main process died.
+    exit: Option<(Exited, Instant)>,
     /// Since when its output has been drained freely.
     draining: Instant,
     killed: Option<Instant>,
@@ -197,12 +190,19 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(command: &'a Command, link: &'a Link, number: u64, started_at: Instant) -> Self {
+    fn new(
+        command: &'a Command,
+        link: &'a Link,
+        number: u64,
+        started_at: Instant,
+        window: Option<Channel>,
+    ) -> Self {
         let deadline = command.timeout().map(|timeout| started_at + timeout);
         Self {
             command,
             link,
             number,
+            window,
             deadline,
             exit: None,
             draining: started_at,
@@ -215,7 +215,7 @@ impl<'a> Watch<'a> {
     /// Waits for the end; also says whether the pipes are at EOF.
     async fn until_over(
         mut self,
-        mut exited: oneshot::Receiver<i32>,
+        mut exited: oneshot::Receiver<Exited>,
         mut pumps: Pin<&mut impl Future<Output = ()>>,
         mut feed: Pin<&mut impl Future<Output = ()>>,
     ) -> (End, bool) {
@@ -226,14 +226,15 @@ impl<'a> Watch<'a> {
                 return (end, drained);
             }
             self.kill_if_due(now).await;
+            self.pass_on().await;
             let wake = self.next_wake(now);
             tokio::select! {
-                code = &mut exited, if self.exit.is_none() => match code {
-                    Ok(code) => {
+                exit = &mut exited, if self.exit.is_none() => match exit {
+                    Ok(exit) => {
                         // What the main process left is killed once more, if there is a reason to.
                         self.killed = None;
                         self.draining = Instant::now();
-                        self.exit = Some((code, self.draining));
+                        self.exit = Some((exit, self.draining));
                     }
                     Err(_) => {
                         // Everything inside dies with init; what it said before is still in the pipes.
@@ -260,6 +261,19 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// What attachments ask for, in their order.
+    async fn pass_on(&self) {
+        for request in self.command.take_requests() {
+            match (request, &self.window) {
+                (Request::Signal(signal), _) => {
+                    let _taken = timeout(KILL_GRACE, self.link.signal(self.number, signal.number())).await;
+                }
+                (Request::Resize(size), Some(window)) => window.resize(size),
+                (Request::Resize(_), None) => {}
+            }
+        }
+    }
+
     /// Whether the process tree is to be killed now, and why.
     fn must_die(&mut self, now: Instant) -> bool {
         if self.exit.is_some() {
@@ -271,7 +285,7 @@ impl<'a> Watch<'a> {
     }
 
     fn verdict(&mut self, now: Instant, drained: bool) -> Option<End> {
-        let Some((code, died)) = self.exit else {
+        let Some((Exited { code, signal }, died)) = self.exit else {
             let stuck = self.killed.is_some_and(|killed| now >= killed + KILL_GRACE);
             return stuck.then(|| {
                 self.link.give_up("a killed command does not end");
@@ -287,7 +301,7 @@ impl<'a> Watch<'a> {
         match self.command.timeout() {
             _ if !over => None,
             Some(limit) if self.timed_out => Some(timed_out(limit)),
-            _ => Some(End::Exited(code)),
+            _ => Some(End::Exited { code, signal }),
         }
     }
 

@@ -3,11 +3,11 @@
 //! Layers of the environment, later ones win: the defaults below, then the command's own (`env` or
 //! `run_config.env_vars`). A command starts in `/home/user`, where relative paths of file calls and a relative `cwd`
 //! start too, so that what was written as `a.py` runs as `a.py`. `HOME` is `/root` for root and `/` for any other
-//! user, because no home is made for it.
+//! user, because no home is made for it. `TERM` is set for a command with a terminal.
 
 use std::collections::BTreeMap;
 
-use sandwire_isolate::wire::Spawn;
+use sandwire_isolate::wire::{Spawn, WindowSize};
 use sandwire_protocol::{CommandSpec, ErrorType, IdMapping};
 
 use super::fault::Fault;
@@ -15,6 +15,9 @@ use super::fault::Fault;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const ROOT_HOME: &str = "/root";
 const WORK_DIR: &str = "/home/user";
+/// What a terminal is until its user says otherwise.
+const WINDOW: WindowSize = WindowSize { cols: 80, rows: 24 };
+const TERMINAL: &str = "xterm-256color";
 /// Ids that a range maps: 65535 is the kernel's "no id" of 16-bit calls.
 const IDS_MAX: u32 = 65534;
 
@@ -24,12 +27,11 @@ pub(super) fn launch(spec: &CommandSpec, id: u64, ids: IdMapping) -> Result<Spaw
     if run.is_some() && (spec.env.is_some() || spec.cwd.is_some()) {
         return Err(Fault::invalid("run_config can't be combined with env or cwd"));
     }
-    if spec.pty == Some(true) {
-        return Err(Fault::new(ErrorType::NotSupported, "pty: this server has no pseudo-terminals yet"));
-    }
+    let pty = (spec.pty == Some(true)).then_some(WINDOW);
     let (uid, gid) =
         run.and_then(|run| run.user.as_deref()).map_or(Ok((0, 0)), |user| parse_user(user, ids))?;
-    let env = environment(uid, run.and_then(|run| run.env_vars.as_ref()).or(spec.env.as_ref()))?;
+    let env =
+        environment(uid, pty.is_some(), run.and_then(|run| run.env_vars.as_ref()).or(spec.env.as_ref()))?;
     let cwd = match (run.and_then(|run| run.work_dir.as_deref()), spec.cwd.as_deref()) {
         (Some(dir), _) if dir.starts_with('/') => dir.to_owned(),
         (Some(_), _) => return Err(Fault::invalid("run_config.work_dir must be absolute")),
@@ -44,14 +46,18 @@ pub(super) fn launch(spec: &CommandSpec, id: u64, ids: IdMapping) -> Result<Spaw
             return Err(Fault::invalid(format!("{what} must not contain a NUL character")));
         }
     }
-    Ok(Spawn { id, argv: vec![shell.into(), "-c".into(), spec.command.clone()], env, cwd, uid, gid })
+    Ok(Spawn { id, argv: vec![shell.into(), "-c".into(), spec.command.clone()], env, cwd, uid, gid, pty })
 }
 
 fn home(uid: u32) -> &'static str {
     if uid == 0 { ROOT_HOME } else { "/" }
 }
 
-fn environment(uid: u32, own: Option<&BTreeMap<String, String>>) -> Result<Vec<(String, String)>, Fault> {
+fn environment(
+    uid: u32,
+    pty: bool,
+    own: Option<&BTreeMap<String, String>>,
+) -> Result<Vec<(String, String)>, Fault> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
     set("PATH", PATH);
@@ -59,6 +65,9 @@ fn environment(uid: u32, own: Option<&BTreeMap<String, String>>) -> Result<Vec<(
     // Rather than LANG: with that, every shell opens two dozen files of other categories as it starts.
     set("LC_CTYPE", "C.UTF-8");
     set("SHELL", "/bin/bash");
+    if pty {
+        set("TERM", TERMINAL);
+    }
     if uid == 0 {
         set("USER", "root");
         set("LOGNAME", "root");
@@ -117,7 +126,18 @@ mod tests {
         assert_eq!((spawn.id, spawn.uid, spawn.gid, spawn.cwd.as_str()), (7, 0, 0, "/home/user"));
         assert_eq!(spawn.argv, ["/bin/bash", "-c", "ls"]);
         assert_eq!((get(&spawn, "HOME"), get(&spawn, "LC_CTYPE")), (Some("/root"), Some("C.UTF-8")));
-        assert_eq!(get(&spawn, "TERM"), None);
+        assert_eq!((get(&spawn, "TERM"), spawn.pty), (None, None));
+    }
+
+    #[test]
+    fn a_terminal_has_a_size_and_a_type() {
+        let terminal = CommandSpec { pty: Some(true), ..CommandSpec::new("ls") };
+        let spawn = launch(&terminal, 1, IdMapping::Range).unwrap();
+        assert_eq!(spawn.pty, Some(WindowSize { cols: 80, rows: 24 }));
+        assert_eq!(get(&spawn, "TERM"), Some("xterm-256color"));
+        let env = Some(BTreeMap::from([("TERM".to_owned(), "dumb".to_owned())]));
+        let spawn = launch(&CommandSpec { env, ..terminal }, 1, IdMapping::Range).unwrap();
+        assert_eq!(get(&spawn, "TERM"), Some("dumb"));
     }
 
     #[test]
@@ -153,9 +173,5 @@ mod tests {
         assert_eq!(refused(CommandSpec { env, ..CommandSpec::new("x") }), ErrorType::InvalidRequest);
         let run_config = Some(RunConfig { work_dir: Some("a".into()), ..RunConfig::default() });
         assert_eq!(refused(CommandSpec { run_config, ..CommandSpec::new("x") }), ErrorType::InvalidRequest);
-        assert_eq!(
-            refused(CommandSpec { pty: Some(true), ..CommandSpec::new("x") }),
-            ErrorType::NotSupported
-        );
     }
 }

@@ -26,8 +26,23 @@ pub(super) type FileAnswer = Result<(Event, Vec<OwnedFd>), Failure>;
 
 /// Where a command's reports arrive. Both are closed without a value if `init` dies first.
 pub(super) struct Reports {
-    pub(super) started: oneshot::Receiver<Result<i32, Failure>>,
-    pub(super) exited: oneshot::Receiver<i32>,
+    pub(super) started: oneshot::Receiver<Result<Started, Failure>>,
+    pub(super) exited: oneshot::Receiver<Exited>,
+}
+
+/// A main process that runs.
+pub(super) struct Started {
+    pub(super) pid: i32,
+    /// The master of its terminal, if it has one.
+    pub(super) master: Option<OwnedFd>,
+}
+
+/// How a main process ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exited {
+    /// Exit code, or 128 + signal number.
+    pub(super) code: i32,
+    pub(super) signal: Option<i32>,
 }
 
 pub(super) struct Link {
@@ -42,8 +57,8 @@ pub(super) struct Link {
 
 #[derive(Default)]
 struct Waiting {
-    starts: HashMap<u64, oneshot::Sender<Result<i32, Failure>>>,
-    exits: HashMap<u64, oneshot::Sender<i32>>,
+    starts: HashMap<u64, oneshot::Sender<Result<Started, Failure>>>,
+    exits: HashMap<u64, oneshot::Sender<Exited>>,
     files: HashMap<u64, oneshot::Sender<FileAnswer>>,
     closed: bool,
 }
@@ -110,12 +125,17 @@ impl Link {
     fn deliver(&self, event: Event, fds: Vec<OwnedFd>) {
         let mut waiting = lock(&self.waiting);
         match event {
-            Event::Spawned { id, pid } => answer(waiting.starts.remove(&id), Ok(pid)),
+            Event::Spawned { id, pid } => {
+                let started = Started { pid, master: fds.into_iter().next() };
+                answer(waiting.starts.remove(&id), Ok(started));
+            }
             Event::SpawnFailed { id, failure } => {
                 waiting.exits.remove(&id);
                 answer(waiting.starts.remove(&id), Err(failure));
             }
-            Event::Exited { id, code, .. } => answer(waiting.exits.remove(&id), code),
+            Event::Exited { id, code, signal } => {
+                answer(waiting.exits.remove(&id), Exited { code, signal });
+            }
             Event::FileOpened { req, .. } | Event::FileCreated { req, .. } | Event::Done { req } => {
                 answer(waiting.files.remove(&req), Ok((event, fds)));
             }
@@ -124,7 +144,7 @@ impl Link {
         }
     }
 
-    /// Starts a command with these stdin, stdout and stderr.
+    /// Starts a command with these stdin, stdout and stderr, or none of them for one with a terminal.
     pub(super) async fn spawn(&self, spawn: Spawn, fds: &[BorrowedFd<'_>]) -> Result<Reports, Fault> {
         let (id, (start, started), (exit, exited)) = (spawn.id, oneshot::channel(), oneshot::channel());
         {
@@ -146,10 +166,20 @@ impl Link {
         }
     }
 
-    /// Kills a command's process tree. If `init` is gone there is nothing left to kill.
+    /// Kills a command's process tree.
     pub(super) async fn kill(&self, id: u64) {
-        if let Err(error) = self.send(&Request::Kill { id }, &[]).await {
-            tracing::debug!(%error, "kill not delivered");
+        self.tell(&Request::Kill { id }).await;
+    }
+
+    /// Sends a signal to a command's process group.
+    pub(super) async fn signal(&self, id: u64, number: i32) {
+        self.tell(&Request::Signal { id, number }).await;
+    }
+
+    /// Sends what is not answered. If `init` is gone there is nothing left that it could be about.
+    async fn tell(&self, request: &Request) {
+        if let Err(error) = self.send(request, &[]).await {
+            tracing::debug!(%error, ?request, "not delivered");
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod attachment;
 mod backend;
+mod channel;
 mod command;
 mod commands;
 mod driver;
@@ -15,12 +16,16 @@ mod link;
 mod lock;
 mod memory;
 pub mod name;
+mod requests;
 mod ring;
 mod sandbox;
 mod state_dir;
 mod stdin;
+mod stdio;
 mod stream;
+mod text_map;
 mod trash;
+mod writers;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -34,13 +39,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use attachment::Attachment;
+pub use attachment::{Attachment, View};
 pub use backend::{Backend, Cell, CreateFailed};
 pub use command::{Command, End, Step};
 pub use fault::Fault;
 pub use files::{FileError, Opened, Upload};
+pub use requests::WindowSize;
 pub use sandbox::{Sandbox, Settings};
 pub use state_dir::{StateDir, StateDirError};
+pub use stdin::{Offered, Stdin};
+pub use stream::Form;
 
 pub(crate) use lock::lock;
 use sandbox::Site;

@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::attachment::Attachment;
+use super::attachment::{Attachment, View};
 use super::backend::{Backend, Cell, CreateFailed};
 use super::commands::Commands;
 use super::driver;
 use super::fault::Fault;
 use super::launch::launch;
 use super::link::Link;
+use super::stream::Form;
 use super::trash::Trash;
 
 /// What a sandbox is made with, kept for its answers.
@@ -178,18 +179,18 @@ impl Sandbox {
         }
     }
 
-    /// Runs a command, or attaches to the one of the same id from its first byte on.
+    /// Runs a command, or attaches to the one of the same id from its first byte on, in this form.
     ///
     /// # Errors
     /// The request makes no sense, the id has expired, or the sandbox is not ready. That the process could not be
     /// started is learnt from the attachment.
-    pub fn execute(self: &Arc<Self>, spec: &CommandSpec) -> Result<Attachment, Fault> {
+    pub fn execute(self: &Arc<Self>, spec: &CommandSpec, form: Form) -> Result<Attachment, Fault> {
         let link = self.link()?;
         let id = spec.command_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
         let spawn = launch(spec, link.number(), self.backend.isolation().ids)?;
         let owner = self.owner(spawn.uid, spawn.gid);
         let (command, fresh) = self.commands.get_or_create(id, spec)?;
-        let attachment = command.attach(0, 0).ok_or_else(too_many)?;
+        let attachment = command.attach(View::all(form)).ok_or_else(too_many)?;
         if fresh {
             let sandbox = Arc::clone(self);
             self.tasks.spawn(async move {
@@ -205,8 +206,8 @@ impl Sandbox {
     ///
     /// # Errors
     /// The id is unknown or expired.
-    pub fn reconnect(&self, id: &str, stdout_offset: u64, stderr_offset: u64) -> Result<Attachment, Fault> {
-        self.commands.get(id)?.attach(stdout_offset, stderr_offset).ok_or_else(too_many)
+    pub fn reconnect(&self, id: &str, view: View) -> Result<Attachment, Fault> {
+        self.commands.get(id)?.attach(view).ok_or_else(too_many)
     }
 
     /// Who must own a command's pipes, where that is not the server itself.

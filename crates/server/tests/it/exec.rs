@@ -2,55 +2,61 @@
 
 use std::net::SocketAddr;
 
+use bytes::BytesMut;
 use futures_util::{SinkExt, StreamExt};
 use sandwire_protocol::limits::{EXECUTE_OUTPUT_MAX, EXECUTES_AT_ONCE, STDIN_BUFFER_MAX};
 use sandwire_protocol::{CommandSpec, ErrorType, SandboxStatus};
-use sandwire_server::engine::{End, Step};
+use sandwire_server::engine::{End, Form, Step};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::fake::{KEY, SILENT, Server, UNDYING, server};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-struct Fixture {
-    server: Server,
-    address: SocketAddr,
-    sandbox: String,
+pub(crate) struct Fixture {
+    pub(crate) server: Server,
+    pub(crate) address: SocketAddr,
+    pub(crate) sandbox: String,
 }
 
 /// What a socket said until its end.
 #[derive(Debug, Default, PartialEq)]
-struct Said {
+pub(crate) struct Said {
     started: Option<Value>,
-    stdout: String,
+    pub(crate) stdout: String,
     stderr: String,
-    last: Value,
-    close: Option<u16>,
+    pub(crate) last: Value,
+    pub(crate) close: Option<u16>,
 }
 
-async fn fixture() -> Fixture {
+pub(crate) async fn fixture() -> Fixture {
     let server = server();
     let (address, sandbox) = (server.listen().await, server.sandbox().await);
     Fixture { server, address, sandbox }
 }
 
 impl Fixture {
-    async fn open(&self, frames: &[Value]) -> Socket {
+    pub(crate) fn upgrade(&self) -> Request {
         let url = format!("ws://{}{}/execute/ws", self.address, self.sandbox);
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("x-api-key", KEY.parse().unwrap());
-        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        request
+    }
+
+    async fn open(&self, frames: &[Value]) -> Socket {
+        let (mut socket, _) = tokio_tungstenite::connect_async(self.upgrade()).await.unwrap();
         for frame in frames {
             say(&mut socket, frame).await;
         }
         socket
     }
 
-    async fn talk(&self, frames: &[Value]) -> Said {
+    pub(crate) async fn talk(&self, frames: &[Value]) -> Said {
         listen(self.open(frames).await).await
     }
 
@@ -59,7 +65,7 @@ impl Fixture {
     }
 }
 
-async fn say(socket: &mut Socket, frame: &Value) {
+pub(crate) async fn say(socket: &mut Socket, frame: &Value) {
     socket.send(Message::text(frame.to_string())).await.unwrap();
 }
 
@@ -90,13 +96,13 @@ async fn listen(mut socket: Socket) -> Said {
     said
 }
 
-fn execute(command: &str, more: Value) -> Value {
+pub(crate) fn execute(command: &str, more: Value) -> Value {
     let mut frame = json!({"type": "execute", "command": command, "shell": "/bin/sh", "close_stdin": true});
     frame.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     frame
 }
 
-fn error_type(said: &Said) -> ErrorType {
+pub(crate) fn error_type(said: &Said) -> ErrorType {
     ErrorType::parse(said.last["error_type"].as_str().unwrap()).unwrap()
 }
 
@@ -299,8 +305,6 @@ async fn bad_frames_get_an_error_frame() {
         let said = fixture.talk(&frames).await;
         assert_eq!((error_type(&said), said.close), (ErrorType::InvalidRequest, Some(1000)));
     }
-    let pty = fixture.talk(&[execute("true", json!({"pty": true}))]).await;
-    assert_eq!(error_type(&pty), ErrorType::NotSupported);
     let shell = fixture.talk(&[execute("true", json!({"shell": "/no/shell", "command_id": "again"}))]).await;
     assert_eq!((error_type(&shell), &shell.started), (ErrorType::CommandError, &None));
     let again = fixture.talk(&[execute("true", json!({"command_id": "again"}))]).await;
@@ -386,12 +390,12 @@ async fn an_init_that_does_not_do_its_work_is_ended() {
         let path = server.sandbox().await;
         let sandbox = server.app.engine.get(path.trim_start_matches("/sandboxes/")).unwrap();
         let spec = CommandSpec { timeout_seconds: Some(1), ..CommandSpec::new(command) };
-        let mut attachment = sandbox.execute(&spec).unwrap();
+        let mut attachment = sandbox.execute(&spec, Form::Text).unwrap();
         if command == UNDYING {
             attachment.started().await.unwrap();
         }
         tokio::time::pause();
-        let step = attachment.next(&mut Vec::new()).await;
+        let step = attachment.next(&mut BytesMut::new()).await;
         assert!(
             matches!(&step, Step::End(End::Failed(fault)) if fault.kind == ErrorType::CommandError),
             "{step:?}"

@@ -16,6 +16,8 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use sandwire_isolate::SandboxSpec;
 use sandwire_isolate::socket::{recv, send};
 use sandwire_isolate::wire::{self, Event, Failure};
@@ -38,6 +40,8 @@ pub(crate) const PIPE: &str = "/pipe";
 
 /// The start of a command that contains this is never answered.
 pub(crate) const SILENT: &str = "SILENT";
+/// The start of a command on a terminal that contains this is answered with something else than its master.
+pub(crate) const LIAR: &str = "LIAR";
 /// A command that contains this never ends.
 pub(crate) const UNDYING: &str = "UNDYING";
 
@@ -107,6 +111,12 @@ impl Init {
                         let _gone = kill_process_group(*group, Signal::KILL);
                     }
                 }
+                wire::Request::Signal { id, number } => {
+                    let signal = Signal::from_named_raw(number).unwrap();
+                    if let Some(group) = self.groups.lock().unwrap().get(&id) {
+                        let _gone = kill_process_group(*group, signal);
+                    }
+                }
                 wire::Request::OpenFile { req, path } => self.answer(req, self.open(req, &path)),
                 wire::Request::CreateFile { req, path } => self.answer(req, self.create(req, &path)),
                 wire::Request::CommitFile { req, temp, dest } => {
@@ -132,27 +142,42 @@ impl Init {
         if spawn.argv.iter().any(|argument| argument.contains(UNDYING)) {
             return self.say(&Event::Spawned { id: spawn.id, pid: 1 }, &[]);
         }
+        let (terminal, fds) = match spawn.pty {
+            Some(size) => {
+                let (master, slave) = open_terminal(size);
+                let fds = std::array::from_fn::<_, 3, _>(|_| slave.try_clone().unwrap()).into();
+                (Some((master, slave)), fds)
+            }
+            None => (None, fds),
+        };
+        let mut command = command(&spawn, terminal.is_some());
         let mut fds = fds.into_iter().map(Stdio::from);
-        let mut command = Command::new(&spawn.argv[0]);
-        command.args(&spawn.argv[1..]).env_clear().envs(spawn.env).process_group(0).current_dir(&self.root);
         command.stdin(fds.next().unwrap()).stdout(fds.next().unwrap()).stderr(fds.next().unwrap());
         let id = spawn.id;
-        match command.spawn() {
-            Err(error) => self.say(&Event::SpawnFailed { id, failure: failure(&spawn.argv[0], &error) }, &[]),
-            Ok(mut child) => {
-                drop(command);
-                let pid = i32::try_from(child.id()).unwrap();
-                self.groups.lock().unwrap().insert(id, Pid::from_raw(pid).unwrap());
-                self.say(&Event::Spawned { id, pid }, &[]);
-                let init = Arc::clone(self);
-                std::thread::spawn(move || {
-                    let status = child.wait().unwrap();
-                    let signal = status.signal();
-                    let code = status.code().unwrap_or_else(|| 128 + signal.unwrap_or_default());
-                    init.say(&Event::Exited { id, code, signal }, &[]);
-                });
+        let mut child = match command.current_dir(&self.root).spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                let failure = failure(&spawn.argv[0], &error);
+                return self.say(&Event::SpawnFailed { id, failure }, &[]);
             }
-        }
+        };
+        drop(command);
+        let pid = i32::try_from(child.id()).unwrap();
+        self.groups.lock().unwrap().insert(id, Pid::from_raw(pid).unwrap());
+        let lie = File::open("/proc/self/exe").unwrap().into();
+        let lies = spawn.argv.iter().any(|argument| argument.contains(LIAR));
+        let (master, slave) = terminal.unzip();
+        let master = master.map(|master| if lies { lie } else { master });
+        let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+        self.say(&Event::Spawned { id, pid }, &fds);
+        let init = Arc::clone(self);
+        std::thread::spawn(move || {
+            let status = child.wait().unwrap();
+            drop(slave);
+            let signal = status.signal();
+            let code = status.code().unwrap_or_else(|| 128 + signal.unwrap_or_default());
+            init.say(&Event::Exited { id, code, signal }, &[]);
+        });
     }
 
     fn open(&self, req: u64, path: &str) -> std::io::Result<(Event, Option<File>)> {
@@ -200,6 +225,28 @@ impl Init {
             let _gone = kill_process_group(*group, Signal::KILL);
         }
     }
+}
+
+/// The process of a command, the leader of a group; with a terminal also of a session.
+fn command(spawn: &wire::Spawn, terminal: bool) -> Command {
+    let mut command = if terminal { Command::new("setsid") } else { Command::new(&spawn.argv[0]) };
+    if terminal {
+        command.arg("--ctty").args(&spawn.argv);
+    } else {
+        command.args(&spawn.argv[1..]).process_group(0);
+    }
+    command.env_clear().envs(spawn.env.iter().cloned());
+    command
+}
+
+fn open_terminal(size: wire::WindowSize) -> (OwnedFd, OwnedFd) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).unwrap();
+    unlockpt(&master).unwrap();
+    let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
+    let size = Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&slave, size).unwrap();
+    (master, slave)
 }
 
 fn failure(step: &str, error: &std::io::Error) -> Failure {

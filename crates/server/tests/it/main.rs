@@ -6,6 +6,10 @@ mod control;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]
+mod extended;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod files;
+#[cfg(test)]
+mod terminal;

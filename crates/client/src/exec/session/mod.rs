@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use sandwire_protocol::limits::OUTPUT_ACK_BYTES;
 use sandwire_protocol::{ClientFrame, CommandSpec, ErrorCode, ServerFrame, StreamKind, Totals};
 
 pub(crate) use delivery::Delivery;
@@ -87,6 +88,8 @@ pub(crate) struct Session {
     timeout: Option<Duration>,
     /// Position of the next byte of stdout and stderr.
     next: [u64; 2],
+    /// The same when they were last acknowledged.
+    acknowledged: [u64; 2],
     /// Whether this server numbers its output: the oldest ones send no offsets, which reads as 0.
     numbered: bool,
     /// Whether output comes as bytes, in which a character may be cut anywhere.
@@ -152,6 +155,7 @@ impl Session {
             pty: false,
             timeout: None,
             next,
+            acknowledged: next,
             numbered: false,
             extended: false,
             gaps: Vec::new(),
@@ -209,10 +213,27 @@ impl Session {
         self.next
     }
 
-    /// The frame that attaches another connection.
-    pub(crate) fn reattachment(&self, writer: Option<String>) -> ClientFrame {
+    /// The frames that attach another connection.
+    pub(crate) fn reattachment(&mut self, writer: &str) -> Vec<ClientFrame> {
         let [stdout_offset, stderr_offset] = self.next;
-        ClientFrame::Reconnect { command_id: self.command_id.clone(), stdout_offset, stderr_offset, writer }
+        let writer = self.extended.then(|| writer.to_owned());
+        let command_id = self.command_id.clone();
+        let reconnect = ClientFrame::Reconnect { command_id, stdout_offset, stderr_offset, writer };
+        self.acknowledgement().into_iter().chain([reconnect]).collect()
+    }
+
+    /// What arrived so far, for a server that heeds it.
+    pub(crate) fn acknowledgement(&mut self) -> Option<ClientFrame> {
+        let [stdout, stderr] = self.next;
+        self.acknowledged = self.next;
+        self.extended.then_some(ClientFrame::OutputAck { stdout, stderr })
+    }
+
+    /// The same, if enough has arrived since the last time.
+    pub(crate) fn next_acknowledgement(&mut self) -> Option<ClientFrame> {
+        let ([stdout, stderr], [stdout_acked, stderr_acked]) = (self.next, self.acknowledged);
+        let news = (stdout - stdout_acked).max(stderr - stderr_acked) >= OUTPUT_ACK_BYTES;
+        if news { self.acknowledgement() } else { None }
     }
 
     /// The first opening frame, or a repeat of it, is about to be sent.

@@ -165,15 +165,39 @@ fn a_lost_connection_is_made_again_from_where_it_was() {
     assert!(matches!(session.on_lost(&Loss::Closed(None), now), Step::Reconnect));
     assert_eq!(pause(&session, now), SECOND / 2);
     assert!(matches!(session.on_reconnected(false, now), Step::Ignore));
-    let ClientFrame::Reconnect { command_id, stdout_offset, stderr_offset, .. } = session.reattachment(None)
-    else {
-        panic!()
+    let reconnect = ClientFrame::Reconnect {
+        command_id: "mine".to_owned(),
+        stdout_offset: 3,
+        stderr_offset: 0,
+        writer: None,
     };
-    assert_eq!((command_id.as_str(), stdout_offset, stderr_offset), ("mine", 3, 0));
+    assert_eq!(session.reattachment("me"), [reconnect]);
     session.on_frame(ServerFrame::started("mine", Some(7)), now);
     let step = output(&mut session, Stdout, "cd", 2, now);
     assert_eq!(delivered(step), Some((Stdout, "d".to_owned(), 3)));
     assert!(session.gaps().is_empty());
+}
+
+#[test]
+fn output_is_acknowledged_where_the_server_has_the_extension() {
+    for extended in [false, true] {
+        let (mut session, now) = session(0);
+        session.on_opening(extended, now);
+        session.on_frame(ServerFrame::started("mine", None), now);
+        let half = "x".repeat(OUTPUT_ACK_BYTES as usize / 2);
+        output(&mut session, Stdout, &half, 0, now);
+        output(&mut session, Stderr, &half, 0, now);
+        assert_eq!(session.next_acknowledgement(), None, "not worth a frame yet");
+        output(&mut session, Stderr, &half, OUTPUT_ACK_BYTES / 2, now);
+        let frame = ClientFrame::OutputAck { stdout: OUTPUT_ACK_BYTES / 2, stderr: OUTPUT_ACK_BYTES };
+        assert_eq!(session.next_acknowledgement(), extended.then_some(frame.clone()));
+        assert_eq!(session.next_acknowledgement(), None, "once");
+        session.on_lost(&Loss::Closed(None), now);
+        session.on_reconnected(extended, now);
+        let opening = session.reattachment("me");
+        assert_eq!(opening.first(), extended.then_some(&frame).or(opening.last()));
+        assert_eq!(opening.len(), if extended { 2 } else { 1 });
+    }
 }
 
 #[test]
