@@ -136,6 +136,12 @@ export type OutputData = string | Uint8Array;
 /** How output is delivered; see {@link ReceiveOptions.output}. */
 export type OutputMode = "text" | "bytes";
 
+/** Bytes in memory of their own. */
+export type Bytes = ReturnType<Uint8Array["slice"]>;
+
+/** A web stream, as `new Response(...)` and as `Readable.fromWeb(...)` want it. */
+export type ByteStream = ReadableStream<Bytes> & import("node:stream/web").ReadableStream<Bytes>;
+
 /** What output is under a mode. */
 export type DataOf<Output extends OutputMode> = Output extends "text" ? string : Uint8Array;
 
@@ -146,6 +152,9 @@ export type ModeOf<Data extends OutputData> = Data extends string ? "text" : "by
 export type ResultOf<Data extends OutputData, Reject extends boolean> = [Reject] extends [true]
   ? ExecutionResult<Data>
   : SettledResult<Data>;
+
+/** The `reject` that gives such a result. */
+export type RejectOf<Result> = [Result] extends [ExecutionResult<OutputData>] ? true : false;
 
 /** What `run` resolves with: the result, or with `wait: false` a handle. */
 export type RunOutcome<Output extends OutputMode, Wait extends boolean, Reject extends boolean> = Wait extends false
@@ -180,8 +189,9 @@ export interface SettledResult<Data extends OutputData = string> {
   /** Whether it exited by itself with code 0. */
   readonly success: boolean;
   readonly outcome: CommandOutcome;
-  /** Number of the signal that ended it, where it is known. */
+  /** Number of the signal that ended it, where the server says it. */
   readonly signal?: number;
+  /** From the first sending of the request to the end, on this machine's clock, milliseconds. */
   readonly duration_ms: number;
   /** Size of the whole output, kept or not. */
   readonly stdout_bytes: number;
@@ -189,7 +199,7 @@ export interface SettledResult<Data extends OutputData = string> {
   /** Whether the middle of the output was dropped. */
   readonly stdout_truncated: boolean;
   readonly stderr_truncated: boolean;
-  /** Output that was lost on the way. */
+  /** Output that was lost on the way, and what the server's count of all output says is missing at its end. */
   readonly gaps: OutputGap[];
   /** Returns this result if it is a success. @throws {@link SandboxOperationError} with this result's members */
   orThrow(): this;
@@ -206,17 +216,35 @@ export const ExecutionResult: { readonly prototype: ExecutionResult; [Symbol.has
 /** How a command's output is received. */
 export interface ReceiveOptions<Data extends OutputData = string> extends CallOptions {
   /**
-   * `"text"` (default): strings. `"bytes"`: `Uint8Array`, of the same text: the wire carries text, so what is not UTF-8
-   * arrives as U+FFFD **in both modes**. Write binary output to a file and `read` it, or encode it (`base64`).
+   * `"text"` (default): strings, with U+FFFD for what is not UTF-8. `"bytes"`: `Uint8Array`, exactly what the command wrote
+   * if the server is `sandwired`. Other servers send text only, so there it is the bytes of that text, U+FFFD included: let
+   * the command encode binary output (`base64`), or write it to a file and `read` it.
    */
   output?: ModeOf<Data>;
-  /** Output kept per stream for the result, bytes. Default 256 MiB. Loops and callbacks always get everything. */
+  /**
+   * Output kept per stream for the result, bytes. Default 256 MiB. Loops and callbacks get everything, but what a loop left
+   * behind while `result` was waited for is kept up to here only; a later loop finds an {@link OutputGap} then.
+   */
   maxOutputBytes?: number;
   /**
    * `false`: a command that was started and then timed out, was lost or aborted gives a {@link SettledResult} instead of
    * an error. Default `true`. A non-zero exit is never an error.
    */
   reject?: boolean;
+  /**
+   * Called with each piece of stdout, in order, whether `wait` is `true` or `false`. A returned promise holds the next piece
+   * back. If it throws, the command is killed and `run` or `result` rejects with what was thrown. A handle whose output
+   * goes to callbacks can't be looped over as well.
+   */
+  onStdout?: (data: Data) => void;
+  /** Called with each piece of stderr; otherwise like `onStdout`. */
+  onStderr?: (data: Data) => void;
+  /**
+   * Called once for each {@link OutputGap}: where it comes in a loop, in callbacks or in a web stream; else before `result`
+   * settles. A returned promise holds the output back. If it throws, the command is killed, and the loop or web stream, and
+   * `run` or `result`, fail with what was thrown.
+   */
+  onGap?: (gap: OutputGap) => void;
 }
 
 /** Who runs a command, where and with what. */
@@ -240,24 +268,17 @@ export interface RunOptions<Data extends OutputData = string> extends ReceiveOpt
   /** Shell that runs the command with `-c`. Default `/bin/bash`. */
   shell?: string;
   /**
-   * `true` (default): resolves with the result. `false`: resolves with a handle as soon as the command runs; loop over it
-   * for the output, callbacks are refused with it.
+   * `true` (default): resolves with the result. `false`: resolves with a handle as soon as the command runs, for loops, web
+   * streams, input and kill.
    */
   wait?: boolean;
-  /**
-   * Called with each piece of stdout. A returned promise holds the next piece back. If it throws, the command is killed
-   * and the call rejects with what was thrown.
-   */
-  onStdout?: (data: Data) => void;
-  /** Called with each piece of stderr; otherwise like `onStdout`. */
-  onStderr?: (data: Data) => void;
   /** Seconds that a running command survives without a client; -1 = forever. Default 300. */
   idleTimeout?: number;
   /** Kill the command when its last client leaves; a `break` out of the loop leaves. Default `false`. */
   killOnDisconnect?: boolean;
   /** Seconds that an ended command can be reconnected to; -1 = forever. Default 600. */
   ttlSeconds?: number;
-  /** Run under a pseudo-terminal; stderr is then part of stdout. Default `false`. */
+  /** Run under a pseudo-terminal of 80 columns and 24 rows; stderr is then part of stdout. Default `false`. */
   pty?: boolean;
   /** Id of your choice. A second `run` with the same id attaches to the first one's command. */
   commandId?: string;
@@ -265,7 +286,10 @@ export interface RunOptions<Data extends OutputData = string> extends ReceiveOpt
   runConfig?: RunConfig;
   /** Close stdin at once, after `input`. Default: `true` with `wait: true`, else `false`. Without effect under `pty`. */
   closeInput?: boolean;
-  /** Written to stdin at once. */
+  /**
+   * Written to stdin at once. Bytes that are not UTF-8 need a server that takes them (`sandwired`); others refuse the call
+   * with {@link UnsupportedError}.
+   */
   input?: string | Uint8Array;
 }
 
@@ -345,7 +369,8 @@ export class Sandbox implements SandboxData, AsyncDisposable {
   ): Promise<RunOutcome<Output, Wait, Reject>>;
 
   /**
-   * Attaches to a command that runs, or that ended less than its `ttlSeconds` ago.
+   * Attaches to a command that runs, or that ended less than its `ttlSeconds` ago; started by whichever process. Brings its
+   * output from the beginning, or from the offsets given; what the server no longer has is an {@link OutputGap}.
    * @throws {@link SandboxOperationError} with `errorType` `CommandNotFound` or `SessionExpired`
    */
   reconnect<Output extends OutputMode = "text", Reject extends boolean = true>(
@@ -378,14 +403,41 @@ export class Sandbox implements SandboxData, AsyncDisposable {
   toJSON(): SandboxData;
 }
 
+/** What {@link CommandHandle.kill} can send. */
+export type CommandSignal =
+  | "SIGHUP"
+  | "SIGINT"
+  | "SIGQUIT"
+  | "SIGKILL"
+  | "SIGUSR1"
+  | "SIGUSR2"
+  | "SIGTERM"
+  | "SIGCONT"
+  | "SIGSTOP"
+  | "SIGTSTP"
+  | "SIGWINCH";
+
+/** Size of a terminal, each 1 to 65,535. */
+export interface TerminalSize {
+  cols: number;
+  rows: number;
+}
+
 /**
- * A command, running or ended. Loop over it for its output; leaving the loop pauses, and a later loop goes on where it
- * was. Two loops at once are refused. While nobody reads, the command is held back by its full pipe.
+ * A command, running or ended. Its output is taken in one of three ways: by loops, of which one runs at a time; by the
+ * callbacks of `run`; or through `stdout` and `stderr`. Leaving a loop pauses, and a later loop goes on where it was. While
+ * nobody reads, the command is held back by its full pipe. Lost connections are made again without a sign.
  */
 export class CommandHandle<Data extends OutputData = string, Result = ExecutionResult<Data>>
   implements AsyncIterable<OutputChunk<Data>>, AsyncDisposable
 {
   private constructor();
+  /** Attempts to make a lost connection again, in a row and without progress: 5. */
+  static readonly MAX_AUTO_RECONNECTS: number;
+  /** Wait before the first of them, seconds: 0.5. It doubles each time. A server that restarts is tried at once. */
+  static readonly BACKOFF_BASE: number;
+  /** Longest wait, seconds: 8. */
+  static readonly BACKOFF_MAX: number;
   readonly commandId: string;
   /** Process id inside the sandbox, where the server says it. */
   readonly pid: number | null;
@@ -395,21 +447,52 @@ export class CommandHandle<Data extends OutputData = string, Result = ExecutionR
    * held back for the loop. Rejects like `run`; nobody needs to handle it.
    */
   readonly result: Promise<Result>;
-  /** First byte of stdout that was not delivered yet, for {@link Sandbox.reconnect}. */
+  /**
+   * Standard output as a web stream of bytes, whatever `output` says; always the same one. Asking for it takes the output
+   * away from loops. Nothing is fetched before it is read. It ends with the command's error, and without `onGap` with
+   * {@link SandboxOperationError} (`errorType` `OutputLost`) where output is missing. If only one of the two streams is
+   * read, the other one is kept up to `maxOutputBytes`; beyond that its middle is lost. `cancel()` drops a stream at
+   * once; it does not end the command.
+   * @throws {@link SandboxClientError} if a loop or callbacks take the output
+   */
+  readonly stdout: ByteStream;
+  /** Standard error; otherwise like `stdout`. Under `pty` it is empty. */
+  readonly stderr: ByteStream;
+  /** First byte of stdout that was not delivered yet: where a reconnection goes on. Counts bytes, whatever `output` says. */
   readonly lastStdoutOffset: number;
   /** First byte of stderr that was not delivered yet. */
   readonly lastStderrOffset: number;
   /** After `close()` it throws, unless everything was delivered before. */
   [Symbol.asyncIterator](): AsyncIterableIterator<OutputChunk<Data>, undefined>;
   /**
-   * Kills the command and all it started. Resolves `false` if it is over.
-   * @throws {@link UnsupportedError} for any other signal; none is sent then
+   * Sends a signal. `SIGKILL` (default) kills the command and all it started, and works on every server; the others go to
+   * the command's process group. Resolves `false` if the command is over or the handle closed.
+   * @throws {@link ValidationError} for what is no {@link CommandSignal}; {@link UnsupportedError} where the server can
+   *   only kill; nothing is sent then
    */
-  kill(signal?: "SIGKILL"): Promise<boolean>;
-  /** Writes to stdin. Resolves `false` if the command is over. */
+  kill(signal?: CommandSignal): Promise<boolean>;
+  /**
+   * Writes to stdin. Resolves `false` if the command or its stdin is over.
+   * @throws {@link UnsupportedError} for bytes that are not UTF-8 where the server takes text only
+   */
   sendInput(data: string | Uint8Array): Promise<boolean>;
-  /** Ends stdin. Resolves `false` if the command is over. */
+  /** Ends stdin; under `pty` it sends the end-of-transmission character. Resolves `false` if the command is over. */
   closeInput(): Promise<boolean>;
+  /**
+   * Gives the command's terminal another size. Resolves `false` if the command is over.
+   * @throws {@link ValidationError} for a size that is none and for a command without `pty`; {@link UnsupportedError} where
+   *   the server can't
+   */
+  resize(size: TerminalSize): Promise<boolean>;
+  /**
+   * A new handle that goes on where this one is, with the same options of receiving unless others are given. Once it is
+   * attached this one is detached. Works while the command runs, after `close()`, after a lost connection, and within
+   * `ttlSeconds` after the end. The new handle's result has only what that handle received.
+   * @throws {@link SandboxOperationError} with `errorType` `CommandNotFound` or `SessionExpired`
+   */
+  reconnect<Output extends OutputMode = ModeOf<Data>, Reject extends boolean = RejectOf<Result>>(
+    options?: ReconnectOptions<DataOf<Output>> & { output?: Output; reject?: Reject },
+  ): Promise<RunOutcome<Output, false, Reject>>;
   /** Ends the attachment; the command lives on, unless it was started with `killOnDisconnect`. Idempotent. */
   detach(): void;
   /** The same as `detach`. */
@@ -418,6 +501,87 @@ export class CommandHandle<Data extends OutputData = string, Result = ExecutionR
   toString(): string;
   toJSON(): { commandId: string; pid: number | null };
 }
+
+/**
+ * A message of {@link runWsStream}: `started` (`command_id`, `pid`), `stdout` and `stderr` (`data`, `offset`), `exit`
+ * (`exit_code`). What the server says with `error` is thrown.
+ */
+export interface WsMessage {
+  type: "started" | "stdout" | "stderr" | "exit" | "error";
+  [key: string]: unknown;
+}
+
+/** Options of {@link runWsStream}; those that it shares with {@link RunOptions} mean the same. */
+export interface WsRunOptions {
+  /** Limit on the server, whole seconds. Default 60; 0 = none. */
+  timeout?: number;
+  env?: Record<string, string>;
+  cwd?: string;
+  /** Default `/bin/bash`. */
+  shell?: string;
+  /** Called with each piece of stdout before its message is given. */
+  onStdout?: (data: string) => void;
+  /** Called with each piece of stderr before its message is given. */
+  onStderr?: (data: string) => void;
+  commandId?: string;
+  /** Seconds that a running command survives without a client; -1 = forever. Default 300. */
+  idleTimeout?: number;
+  /** Default `false`. */
+  killOnDisconnect?: boolean;
+  /** Seconds that an ended command can be reconnected to; -1 = forever. Default 600. */
+  ttlSeconds?: number;
+  /** Default `false`. */
+  pty?: boolean;
+  runConfig?: RunConfig;
+  /** Starts the command without stdin. Default `false`. */
+  closeStdin?: boolean;
+  /** Headers of the upgrade request. An explicit `X-Api-Key` wins over `apiKey`. */
+  headers?: Record<string, string>;
+  /** Its abort kills the command; the loop then throws the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** Options of {@link reconnectWsStream}. */
+export interface WsReconnectOptions extends Pick<WsRunOptions, "headers" | "signal"> {
+  /** First byte of stdout to deliver. Default 0. */
+  stdoutOffset?: number;
+  /** First byte of stderr to deliver. Default 0. */
+  stderrOffset?: number;
+}
+
+/** Controls a stream of {@link runWsStream}. After its end all this does nothing. */
+export interface WSStreamControl {
+  /** Whether `sendKill` was called. */
+  readonly killed: boolean;
+  /** Kills the command and all it started. */
+  sendKill(): void;
+  sendInput(data: string | Uint8Array): void;
+  /** Ends stdin. */
+  sendCloseStdin(): void;
+}
+
+/**
+ * Runs a command on one connection and gives its messages, without a sandbox object: nothing is retried and a lost
+ * connection is not made again, it is the loop's error. Leaving the loop closes the connection, not the command.
+ * @param dataplaneUrl `dataplane_url` of the sandbox
+ * @param apiKey key; `undefined` = none
+ * @throws {@link SandboxConnectionError} {@link ValidationError}; the loop: {@link CommandTimeoutError}
+ *   {@link SandboxConnectionError} {@link SandboxOperationError}
+ */
+export function runWsStream(
+  dataplaneUrl: string,
+  apiKey: string | undefined,
+  command: string,
+  options?: WsRunOptions,
+): Promise<[AsyncIterableIterator<WsMessage>, WSStreamControl]>;
+
+/** Attaches to a command on one connection; otherwise like {@link runWsStream}. */
+export function reconnectWsStream(
+  dataplaneUrl: string,
+  apiKey: string | undefined,
+  commandId: string,
+  options?: WsReconnectOptions,
+): Promise<[AsyncIterableIterator<WsMessage>, WSStreamControl]>;
 
 /** Options of {@link LocalServer.start}. */
 export interface LocalServerOptions {

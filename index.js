@@ -6,5 +6,7 @@ const { Sandbox } = require("./lib/sandbox.js");
 const { CommandHandle } = require("./lib/command.js");
 const { ExecutionResult } = require("./lib/result.js");
 const { LocalServer } = require("./lib/server.js");
+const { runWsStream, reconnectWsStream } = require("./lib/frames.js");
 
-module.exports = { SandboxClient, Sandbox, CommandHandle, ExecutionResult, LocalServer, ...classes, ...aliases };
+const main = { SandboxClient, Sandbox, CommandHandle, ExecutionResult, LocalServer };
+module.exports = { ...main, runWsStream, reconnectWsStream, ...classes, ...aliases };

@@ -6,6 +6,8 @@ export const {
   CommandHandle,
   ExecutionResult,
   LocalServer,
+  runWsStream,
+  reconnectWsStream,
   SandboxClientError,
   SandboxAPIError,
   SandboxAuthenticationError,

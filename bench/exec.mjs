@@ -1,13 +1,14 @@
-// Running commands in a sandbox that exists: I3 (server side), I4 (through the client).
+// Running commands: I3 (server side) and I4 (through the client) in a sandbox that exists, S7 and S8 on the bench server.
 
 import { bubblewrap, crunExec, installPeers, startStopwatch } from "./peers.mjs";
+import { benchRounds } from "./rounds.mjs";
 import { serverTiming, timed, timingName, withServer } from "./sides.mjs";
 import { interleave, printGoal, printTable, save } from "./stats.mjs";
 
 const rounds = 7;
 const perRound = 100;
 
-export async function benchRun(work) {
+export async function benchRun(work, profile) {
   await installPeers();
   const stopwatch = startStopwatch();
   try {
@@ -28,8 +29,7 @@ export async function benchRun(work) {
       console.log();
       printGoal(`I3 ${spawn.name}, p50`, spawn.p50, 0.25);
       printGoal('I4 run("true") with bash, p50', rows[0].p50, 2);
-      printGoal("S7 p50 as a share of the official client", rows[0].p50 / rows[1].p50, 0.6, { unit: "x" });
-      await save("run", { rows, spawn });
+      await save("run", { rows, spawn, ...(await benchRounds(profile)) });
     });
   } finally {
     stopwatch.stop();

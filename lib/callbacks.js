@@ -1,16 +1,19 @@
 "use strict";
-// The callbacks of `run`: one piece of output at a time, and the next one only when the promise for this one is settled.
+// The callbacks of a command: one piece of output or one gap at a time, and the next one only when the promise for this
+// one is settled. What one of them throws is kept: it is what `result` rejects with.
 
 const ignore = () => {};
 
 class Callbacks {
   #plan;
+  /** @type {Set<string>} the gaps that were told */
+  #told = new Set();
   #interrupted = false;
   #release = ignore;
   /** @type {{ error: unknown } | null} what a callback threw: nobody is left who wants the output */
   fault = null;
 
-  /** @param {{ onStdout: Function | null, onStderr: Function | null }} plan */
+  /** @param {{ onStdout: Function | null, onStderr: Function | null, onGap: Function | null }} plan */
   constructor(plan) {
     this.#plan = plan;
   }
@@ -18,8 +21,29 @@ class Callbacks {
   /** @param {{ stream: string, data: unknown }} chunk */
   async take({ stream, data }) {
     const callback = stream === "stdout" ? this.#plan.onStdout : this.#plan.onStderr;
+    if (callback) await this.#call(callback, data);
+  }
+
+  /** Tells a gap, once. @param {{ stream: string, from: number, to: number }} gap */
+  async gap(gap) {
+    const name = `${gap.stream} ${gap.from}`;
+    if (!this.#plan.onGap || this.#told.has(name)) return;
+    this.#told.add(name);
+    await this.#call(this.#plan.onGap, gap);
+  }
+
+  /** Tells the gaps that no reader came across; `fault` has what is thrown. */
+  async missed(gaps) {
     try {
-      const pending = callback?.(data);
+      for (const gap of gaps) await this.gap(gap);
+    } catch {
+      // See `fault`.
+    }
+  }
+
+  async #call(callback, value) {
+    try {
+      const pending = callback(value);
       if (typeof pending?.then === "function") await this.#orInterrupted(pending);
     } catch (error) {
       this.fault ??= { error };

@@ -1,95 +1,72 @@
 "use strict";
-// A running command, as its caller holds it. Loops, callbacks and `result` take from one native stream: nothing is
-// delivered twice and nothing is kept for a reader that never comes.
+// A running command, as its caller holds it.
 
 const { inspect } = require("node:util");
 const { whenAborted } = require("./abort.js");
-const { Callbacks } = require("./callbacks.js");
-const { check, checkSignal, rules, toBuffer } = require("./options.js");
-const { classes } = require("./errors.js");
+const { conclude, ending } = require("./ending.js");
 const { callersLine, fromNative } = require("./failure.js");
-const { ExecutionResult, settleFailure } = require("./result.js");
-const { ChunkLoop, Chunks, Turns } = require("./stream.js");
+const { check, checkSize, rules, toBuffer } = require("./options.js");
+const { Output } = require("./output.js");
+const { planReconnect } = require("./run.js");
 
+const [STDOUT, STDERR] = /** @type {const} */ ([0, 1]);
 const ignore = () => {};
 
 class CommandHandle {
   #native;
   #plan;
-  #chunks;
-  #callbacks;
-  #turns = new Turns();
+  #attach;
+  #output;
   #closed = false;
-  #killed = false;
   /** @type {Promise<any> | null} */
   #result = null;
-  /** @type {Promise<void> | null} the kill that the signal's abort caused */
-  #aborting = null;
   #release;
 
-  /** @param {any} native the native command @param {any} plan how to receive it */
-  constructor(native, plan) {
+  /**
+   * @param {any} native the native command
+   * @param {any} plan how to receive it
+   * @param {(plan: any) => Promise<CommandHandle>} attach attaches to a command of the same sandbox
+   */
+  constructor(native, plan, attach) {
     this.#native = native;
     this.#plan = plan;
-    this.#chunks = new Chunks(native);
-    this.#callbacks = plan.callbacks ? new Callbacks(plan) : null;
+    this.#attach = attach;
+    this.#output = new Output(native, plan, { stop: () => this.#stop(), detach: () => this.detach() });
     this.commandId = native.commandId;
     this.pid = native.pid;
-    this.#release = whenAborted(plan.signal, this, (handle) => (handle.#aborting = handle.#stop()));
+    this.#release = whenAborted(plan.signal, this, (handle) => (handle.#output.aborting = handle.#stop()));
+    if (plan.callbacks) void this.result;
   }
 
   async #stop() {
-    this.#callbacks?.interrupt();
+    this.#output.callbacks.interrupt();
     const sent = await this.#kill().catch(() => false);
     if (!sent) this.#native.detach();
   }
 
-  /** From now on the end counts: no output is held back for a loop that may never ask again. */
   #kill() {
-    this.#killed = true;
-    this.#chunks.pause();
+    this.#output.release();
     return this.#native.kill();
   }
 
   get lastStdoutOffset() {
-    return this.#chunks.taken("stdout") ?? this.#native.lastStdoutOffset;
+    return this.#output.position(STDOUT);
   }
 
   get lastStderrOffset() {
-    return this.#chunks.taken("stderr") ?? this.#native.lastStderrOffset;
+    return this.#output.position(STDERR);
   }
 
   [Symbol.asyncIterator]() {
-    return new ChunkLoop({
-      turns: this.#turns,
-      take: () => (this.#aborting ? null : this.#chunks.take()),
-      pull: () => this.#pull(),
-      left: () => (this.#plan.killOnBreak ? this.detach() : this.#chunks.pause()),
-      refuse: () => {
-        const message = `command ${this.commandId} is being iterated already; leave that loop before you start another`;
-        throw new classes.SandboxClientError(message);
-      },
-    });
+    return this.#output.loop();
   }
 
-  /** The next chunk; `null` at the end. */
-  async #pull() {
-    for (;;) {
-      await this.#throwIfAborted();
-      const chunk = this.#chunks.take();
-      if (chunk !== null) return chunk;
-      const more = await this.#chunks.fill();
-      if (this.#killed) this.#chunks.pause();
-      if (more) continue;
-      await this.#throwIfAborted();
-      return null;
-    }
+  get stdout() {
+    return this.#output.stream(STDOUT);
   }
 
-  async #throwIfAborted() {
-    if (!this.#aborting) return;
-    await this.#aborting;
-    throw this.#plan.signal.reason;
+  get stderr() {
+    return this.#output.stream(STDERR);
   }
 
   get result() {
@@ -101,53 +78,28 @@ class CommandHandle {
     return this.#result;
   }
 
-  /**
-   * Never waits for a loop, which may itself be waiting for the result. A loop that runs, or that starts in the same turn
-   * of the program, still gets all output.
-   */
+  /** Never waits for a reader, which may itself be waiting for the result. */
   async #settle() {
-    const served = this.#callbacks === null || (await this.#serve(this.#callbacks));
-    await undefined;
-    if (this.#turns.busy && !this.#killed) await this.#chunks.claim();
-    const ending = await this.#ending();
-    this.#release();
-    if (this.#callbacks?.fault) throw this.#callbacks.fault.error;
+    const output = this.#output;
+    const { callbacks } = output;
+    const served = !this.#plan.callbacks || (await output.serve());
+    await output.settle();
+    const end = await ending(() => this.#native.result());
     // An abort that comes after the end changes nothing.
-    const finished = served && ending.result?.outcome === "exited";
-    if (this.#aborting && !finished) return this.#aborted(ending);
-    return ending.result ?? settleFailure(ending.error, this.#plan);
-  }
-
-  /** Whether the callbacks got everything. If not, #aborting, their fault or #ending says why. */
-  async #serve(callbacks) {
+    const finished = served && end.result?.outcome === "exited";
+    const aborted = output.aborting !== null && !finished;
+    if (aborted) await output.aborting;
     try {
-      for (let chunk; (chunk = await this.#pull()) !== null;) await callbacks.take(chunk);
-      return true;
-    } catch {
-      if (callbacks.fault) await this.#stop();
-      return false;
+      return await conclude(end, this.#plan, { callbacks, aborted, busy: output.busy });
+    } finally {
+      this.#release();
     }
   }
 
-  async #ending() {
-    try {
-      return { result: ExecutionResult.fromNative(await this.#native.result(), this.#plan) };
-    } catch (error) {
-      return { error: fromNative(error) };
-    }
-  }
-
-  async #aborted({ result, error }) {
-    await this.#aborting;
-    const partial = result ?? ExecutionResult.ofFailure(error, this.#plan);
-    if (this.#plan.reject || partial === undefined) throw this.#plan.signal.reason;
-    return partial.withOutcome("aborted");
-  }
-
-  /** @param {"SIGKILL"} [signal] */
+  /** @param {string} [signal] */
   kill(signal = "SIGKILL") {
-    checkSignal(signal);
-    return this.#control(() => this.#kill());
+    check("kill", "signal", signal, rules.processSignal);
+    return this.#control(() => (signal === "SIGKILL" ? this.#kill() : this.#native.signal(signal)));
   }
 
   /** @param {string | Uint8Array} data */
@@ -160,6 +112,12 @@ class CommandHandle {
     return this.#control(() => this.#native.closeInput());
   }
 
+  /** @param {{ cols: number, rows: number }} size */
+  resize(size) {
+    const { cols, rows } = checkSize(size);
+    return this.#control(() => this.#native.resize(cols, rows));
+  }
+
   /** Callers often don't await these: their failure is theirs to ask for, and never ends the program. */
   #control(send) {
     const sent = this.#closed ? Promise.resolve(false) : send().catch((error) => Promise.reject(fromNative(error)));
@@ -167,11 +125,21 @@ class CommandHandle {
     return sent;
   }
 
+  /** Once the new handle is attached, this one is detached: nobody would read on here, and the command would wait. */
+  async reconnect(options) {
+    const { lastStdoutOffset, lastStderrOffset } = this;
+    const inherited = { ...this.#plan.receive, stdoutOffset: lastStdoutOffset, stderrOffset: lastStderrOffset };
+    const plan = planReconnect(this.commandId, options, inherited);
+    const handle = await this.#attach({ ...plan, killOnBreak: this.#plan.killOnBreak });
+    this.detach();
+    return handle;
+  }
+
   /** Ends the attachment; the command lives on, unless it was started with `killOnDisconnect`. */
   detach() {
     if (this.#closed) return;
     this.#closed = true;
-    this.#chunks.close();
+    this.#output.close();
     this.#native.detach();
     this.#release();
   }
@@ -195,6 +163,13 @@ class CommandHandle {
   [inspect.custom]() {
     return this.toString();
   }
+}
+
+/** How lost connections are made again, by the native side: attempts in a row, and seconds between them. */
+const POLICY = { MAX_AUTO_RECONNECTS: 5, BACKOFF_BASE: 0.5, BACKOFF_MAX: 8 };
+
+for (const [name, value] of Object.entries(POLICY)) {
+  Object.defineProperty(CommandHandle, name, { value, enumerable: true });
 }
 
 module.exports = { CommandHandle };

@@ -26,6 +26,14 @@ function isJson(value) {
   }
 }
 
+/** What can be sent to a command. */
+const SIGNALS = "SIGHUP SIGINT SIGQUIT SIGKILL SIGUSR1 SIGUSR2 SIGTERM SIGCONT SIGSTOP SIGTSTP SIGWINCH".split(" ");
+
+const oneOf = (...values) => ({
+  expects: values.map((value) => JSON.stringify(value)).join(" or "),
+  test: (value) => values.includes(value),
+});
+
 /** @type {Record<string, Rule>} */
 const rules = {
   // A lone surrogate has no UTF-8: it would arrive as another character.
@@ -84,6 +92,8 @@ const rules = {
     test: (value) => isEntries(value, isHeader),
     secret: true,
   },
+  processSignal: oneOf(...SIGNALS),
+  cells: { expects: "a whole number from 1 to 65535", test: (value) => isWhole(1)(value) && value <= 65535 },
   signal: {
     expects: "an AbortSignal",
     test: (value) =>
@@ -93,11 +103,6 @@ const rules = {
 
 /** Options that every call over HTTP takes. */
 const callRules = { signal: rules.signal, headers: rules.headers, timeoutMs: rules.milliseconds };
-
-const oneOf = (...values) => ({
-  expects: values.map((value) => JSON.stringify(value)).join(" or "),
-  test: (value) => values.includes(value),
-});
 
 function describe(value, secret = false) {
   if (value === null) return "null";
@@ -151,12 +156,11 @@ function parse(call, known, given = {}) {
   return options;
 }
 
-/** Another signal must never become a SIGKILL: who asks for SIGTERM counts on a clean end. */
-function checkSignal(signal) {
-  if (signal === "SIGKILL") return;
-  const remedy = 'call kill() for SIGKILL, or send it from inside: sandbox.run("kill -TERM ...")';
-  const message = `kill: only "SIGKILL" can be sent, not ${describe(signal)}; ${remedy}`;
-  throw new classes.UnsupportedError(message, { operation: "kill", remedy });
+/** The size of a terminal. @param {any} given */
+function checkSize(given) {
+  const size = parse("resize", { cols: rules.cells, rows: rules.cells }, given);
+  for (const field of ["cols", "rows"]) check("resize", field, size[field], rules.cells);
+  return size;
 }
 
 /** The part of parsed options that each native call takes. */
@@ -168,4 +172,4 @@ function toBuffer(data) {
   return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 }
 
-module.exports = { rules, callRules, oneOf, check, checkSignal, parse, callOptions, toBuffer };
+module.exports = { rules, callRules, oneOf, check, checkSize, parse, callOptions, toBuffer };

@@ -102,10 +102,9 @@ function attach(error, result) {
 /**
  * Decides what becomes of a command that failed: with `reject: false` a result, where it had started; else an error that
  * carries what it had delivered.
- * @param {any} error @param {ResultOptions} options
+ * @param {any} error @param {ExecutionResult | undefined} partial @param {ResultOptions} options
  */
-function settleFailure(error, options) {
-  const partial = ExecutionResult.ofFailure(error, options);
+function settleFailure(error, partial, options) {
   if (partial === undefined) throw error;
   if (!options.reject) return partial;
   throw attach(error, partial);

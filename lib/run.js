@@ -13,6 +13,9 @@ const receiveRules = {
   output: oneOf("text", "bytes"),
   maxOutputBytes: rules.outputLimit,
   reject: rules.flag,
+  onStdout: rules.callback,
+  onStderr: rules.callback,
+  onGap: rules.callback,
 };
 
 const runRules = {
@@ -29,8 +32,6 @@ const runRules = {
   runConfig: rules.json,
   closeInput: rules.flag,
   input: rules.bytes,
-  onStdout: rules.callback,
-  onStderr: rules.callback,
   ...receiveRules,
 };
 
@@ -75,20 +76,30 @@ function commandSpec(command, options) {
 }
 
 /** How output is received; the part that `run` and `reconnect` share. */
-const reception = (options) => ({
-  call: callOptions(options),
-  signal: options.signal,
-  callbacks: false,
-  raw: options.output === "bytes",
-  reject: options.reject ?? true,
-  killOnBreak: options.killOnDisconnect ?? false,
-});
+function reception(options) {
+  const { signal, onStdout, onStderr, onGap } = options;
+  return {
+    call: callOptions(options),
+    signal,
+    onStdout,
+    onStderr,
+    onGap,
+    callbacks: onStdout !== null || onStderr !== null,
+    raw: options.output === "bytes",
+    reject: options.reject ?? true,
+    killOnBreak: options.killOnDisconnect ?? false,
+    from: [options.stdoutOffset ?? 0, options.stderrOffset ?? 0],
+    /** The options to receive it the same way once more. */
+    receive: present(Object.fromEntries(Object.keys(receiveRules).map((name) => [name, options[name]]))),
+  };
+}
 
 const streamOptions = (options, closeInput, input) => ({
   maxOutputBytes: options.maxOutputBytes ?? OUTPUT_LIMIT,
   closeInput,
   input,
   raw: options.output === "bytes",
+  reconnect: true,
 });
 
 /**
@@ -100,42 +111,33 @@ function closesInput({ pty, closeInput }, wait) {
   return closeInput ?? wait;
 }
 
-/** @param {unknown} command @param {any} given */
-function planRun(command, given) {
-  check("run", "command", command, {
+function checkCommand(call, command) {
+  check(call, "command", command, {
     expects: "a string without NUL and lone surrogates",
     test: (value) => typeof value === "string" && !value.includes("\0") && value.isWellFormed(),
   });
+}
+
+/** @param {unknown} command @param {any} given */
+function planRun(command, given) {
+  checkCommand("run", command);
   const options = parse("run", runRules, given);
   const wait = options.wait ?? true;
-  const { onStdout, onStderr } = options;
-  const callbacks = onStdout !== null || onStderr !== null;
-  if (callbacks && !wait) {
-    const message = "run: `wait: false` gives a handle to loop over and excludes `onStdout` and `onStderr`; drop one";
-    throw new classes.ValidationError(message, { field: "wait" });
-  }
   const input = options.input === null ? null : toBuffer(options.input);
   return {
     ...reception(options),
-    onStdout,
-    onStderr,
-    callbacks,
     wait,
     spec: commandSpec(command, options),
     stream: streamOptions(options, closesInput(options, wait), input),
   };
 }
 
-/** @param {unknown} commandId @param {any} given */
-function planReconnect(commandId, given) {
+/** @param {unknown} commandId @param {any} given @param {object} [inherited] what holds where `given` says nothing */
+function planReconnect(commandId, given, inherited = {}) {
   check("reconnect", "commandId", commandId, rules.text);
-  const options = parse("reconnect", reconnectRules, given);
-  return {
-    ...reception(options),
-    stdoutOffset: options.stdoutOffset ?? 0,
-    stderrOffset: options.stderrOffset ?? 0,
-    stream: streamOptions(options, false, null),
-  };
+  parse("reconnect", reconnectRules, given);
+  const options = parse("reconnect", reconnectRules, { ...inherited, ...given });
+  return { ...reception(options), commandId, stream: streamOptions(options, false, null) };
 }
 
-module.exports = { planRun, planReconnect };
+module.exports = { checkCommand, commandSpec, planRun, planReconnect, runRules };

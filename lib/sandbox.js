@@ -2,11 +2,12 @@
 // A sandbox: what the server said of it, and what can be done inside.
 
 const { inspect } = require("node:util");
-const { cancellable, isAbortOf, withSignal } = require("./abort.js");
+const { cancellable, isAbortOf, whenAborted, withSignal } = require("./abort.js");
+const { Callbacks } = require("./callbacks.js");
 const { CommandHandle } = require("./command.js");
+const { conclude, ending } = require("./ending.js");
 const { classes } = require("./errors.js");
 const { callOptions, callRules, check, parse, rules, toBuffer } = require("./options.js");
-const { ExecutionResult, settleFailure } = require("./result.js");
 const { planReconnect, planRun } = require("./run.js");
 
 /** What is taken over from the wire; a member of a newer server must not shadow a method. */
@@ -72,31 +73,35 @@ class Sandbox {
   }
 
   async reconnect(commandId, options) {
-    const plan = planReconnect(commandId, options);
+    return this.#reconnect(planReconnect(commandId, options));
+  }
+
+  async #reconnect(plan) {
     const target = this.#target();
-    return this.#attach(plan, (cancel) => {
-      const { stdoutOffset, stderrOffset, stream, call } = plan;
-      return this.#native.reconnect(target, commandId, stdoutOffset, stderrOffset, stream, call, cancel);
-    });
+    const { commandId, from, stream, call } = plan;
+    return this.#attach(plan, (cancel) =>
+      this.#native.reconnect(target, commandId, from[0], from[1], stream, call, cancel),
+    );
   }
 
   /** One crossing: nobody looks before the end. */
   async #runToEnd(target, plan) {
+    plan.signal?.throwIfAborted();
+    const end = await ending(() =>
+      cancellable(plan.signal, (cancel) => this.#native.runToEnd(target, plan.spec, plan.stream, plan.call, cancel)),
+    );
+    const callbacks = new Callbacks(plan);
+    const release = whenAborted(plan.signal, callbacks, () => callbacks.interrupt());
     try {
-      const native = await cancellable(plan.signal, (cancel) =>
-        this.#native.runToEnd(target, plan.spec, plan.stream, plan.call, cancel),
-      );
-      return ExecutionResult.fromNative(native, plan);
-    } catch (error) {
-      if (!isAbortOf(plan.signal, error)) return settleFailure(error, plan);
-      const partial = ExecutionResult.ofFailure(error, plan);
-      if (plan.reject || partial === undefined) throw plan.signal.reason;
-      return partial.withOutcome("aborted");
+      return await conclude(end, plan, { callbacks, aborted: isAbortOf(plan.signal, end.error) });
+    } finally {
+      release();
     }
   }
 
   async #attach(plan, start) {
-    const handle = new CommandHandle(await withSignal(plan.signal, start), plan);
+    const native = await withSignal(plan.signal, start);
+    const handle = new CommandHandle(native, plan, (next) => this.#reconnect(next));
     const weak = new WeakRef(handle);
     this.#handles.add(weak);
     deadHandles.register(handle, { handles: this.#handles, weak });

@@ -1,14 +1,29 @@
-// `npm run long -- NAME`: what takes longer than a test may, run by hand. Prints its figures; fails if they are wrong.
+// `npm run long -- NAME [ARGUMENT]`: what takes longer than a test may, run by hand. Prints its figures; fails if they are
+// wrong.
 
 import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 
 import { build } from "./build.mjs";
+import { manyCutRuns } from "./cut.mjs";
+import { fuzzAll } from "./fuzz.mjs";
 import { leakOfDeletes, leakOfKill } from "./leak.mjs";
 import { main, step, StepError } from "./step.mjs";
 import { withWorkDirectory } from "./workdir.mjs";
 
-const runs = { leak };
+const runs = { cut, fuzz, leak };
+
+/** R1: `count` runs of 100 MB through cuts, 100 unless told. */
+async function cut(work, count = 100) {
+  const stateDir = await mkdtemp(join(work, "cut-"));
+  await step(`${count} runs of 100 MB through a proxy that cuts`, async (progress) => {
+    const cuts = await manyCutRuns(stateDir, { count, atOnce: 10, bytes: 100_000_000, progress });
+    return `every SHA-256 equal, ${cuts} cuts`;
+  });
+}
+
+/** R4: each fuzz target for so many minutes, 10 unless told. */
+const fuzz = (work, minutes = 10) => fuzzAll(work, minutes);
 
 async function leak(work) {
   const deletes = await step("2,000 sandboxes created, used and deleted", async () =>
@@ -33,8 +48,8 @@ function sameOrThrow(when, { files: _, ...actual }, { files: __, ...wanted }) {
 }
 
 main(async () => {
-  const [name] = process.argv.slice(2);
+  const [name, argument] = process.argv.slice(2);
   if (!Object.hasOwn(runs, name ?? "")) throw new StepError(`npm run long -- ${Object.keys(runs).join(" | ")}`);
   await build("release");
-  await withWorkDirectory(runs[name]);
+  await withWorkDirectory((work) => runs[name](work, argument === undefined ? undefined : Number(argument)));
 });

@@ -213,6 +213,14 @@ impl NativeClient {
     }
 }
 
+/// Who runs a command or holds a handle keeps its client alive, so this is a client that nobody has any more, or one of
+/// a thread that ended: nothing is left to take what is under way.
+impl Drop for NativeClient {
+    fn drop(&mut self) {
+        self.inner.close();
+    }
+}
+
 fn command_spec(json: &str) -> std::result::Result<CommandSpec, Error> {
     serde_json::from_str(json)
         .map_err(|error| Error::new(ErrorCode::Validation, format!("the command can't be read: {error}")))

@@ -57,6 +57,8 @@ pub struct StreamOptions {
     pub input: Option<InputBytes>,
     /// Deliver `Buffer`s instead of strings.
     pub raw: bool,
+    /// Make a lost connection again.
+    pub reconnect: bool,
 }
 
 /// The endpoint to use: the given one, else from the environment, else the hosted service.
@@ -109,6 +111,7 @@ impl From<StreamOptions> for Stream {
             close_input: options.close_input,
             input: options.input.map(|input| input.0),
             raw: options.raw,
+            reconnect: options.reconnect,
         }
     }
 }

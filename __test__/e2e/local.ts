@@ -6,6 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach } from "vitest";
 
 import { LocalServer, type Sandbox, type SandboxClient } from "../../index.mjs";
 
+export { rejection } from "../rejection.js";
+
 export interface Local {
   readonly server: LocalServer;
   readonly client: SandboxClient;
@@ -27,16 +29,6 @@ export function useLocalServer(per: "file" | "each" = "file"): Local {
     await local.server?.close();
   });
   return local;
-}
-
-/** What a promise rejected with. Fails the test if it did not. */
-export async function rejection(promise: Promise<unknown>): Promise<any> {
-  const outcome = await promise.then(
-    (value) => ({ value }),
-    (error: unknown) => ({ error }),
-  );
-  if ("error" in outcome) return outcome.error;
-  throw new Error(`expected a rejection, got ${JSON.stringify(outcome.value)}`);
 }
 
 /** Waits until something is so; the test's own limit ends it if it never is. */

@@ -1,8 +1,10 @@
 // The public types: what they allow, what they narrow to, what they refuse.
 
+import { Readable } from "node:stream";
 import { describe, expectTypeOf, test } from "vitest";
 
 import {
+  type ByteStream,
   type CallOptions,
   CommandHandle,
   CommandTimeoutError,
@@ -14,9 +16,12 @@ import {
   LangSmithResourceNotFoundError,
   LocalServer,
   type OutputChunk,
+  type OutputGap,
+  reconnectWsStream,
   ResourceNotFoundError,
   type ResourceStatus,
   type RunOptions,
+  runWsStream,
   Sandbox,
   SandboxClient,
   SandboxClientError,
@@ -25,6 +30,9 @@ import {
   type SandboxData,
   SandboxOperationError,
   type SettledResult,
+  type WsMessage,
+  type WsRunOptions,
+  type WSStreamControl,
 } from "../../index.mjs";
 
 declare const client: SandboxClient;
@@ -86,8 +94,13 @@ describe("run", () => {
     >();
     const settled = await (await sandbox.reconnect("id", { reject: false })).result;
     expectTypeOf(settled.exit_code).toEqualTypeOf<number | null>();
-    // @ts-expect-error callbacks belong to run
-    void sandbox.reconnect("id", { onStdout: () => {} });
+    void sandbox.reconnect("id", {
+      output: "bytes",
+      onStdout: (data) => expectTypeOf(data).toEqualTypeOf<Uint8Array>(),
+    });
+    void sandbox.reconnect("id", { onGap: (gap) => expectTypeOf(gap).toEqualTypeOf<OutputGap>() });
+    // @ts-expect-error input belongs to run
+    void sandbox.reconnect("id", { input: "x" });
   });
 
   test("refuses what it refuses at run time", () => {
@@ -153,9 +166,12 @@ describe("a handle", () => {
     expectTypeOf(handle.result).toEqualTypeOf<Promise<ExecutionResult>>();
     expectTypeOf(handle.pid).toEqualTypeOf<number | null>();
     expectTypeOf(handle.kill()).toEqualTypeOf<Promise<boolean>>();
-    expectTypeOf(handle.kill("SIGKILL")).toEqualTypeOf<Promise<boolean>>();
-    // @ts-expect-error no other signal yet
-    void handle.kill("SIGTERM");
+    expectTypeOf(handle.kill("SIGTERM")).toEqualTypeOf<Promise<boolean>>();
+    // @ts-expect-error no signal that can be sent
+    void handle.kill("SIGSEGV");
+    expectTypeOf(handle.resize({ cols: 80, rows: 24 })).toEqualTypeOf<Promise<boolean>>();
+    // @ts-expect-error a size has rows
+    void handle.resize({ cols: 80 });
     expectTypeOf(handle.sendInput).parameter(0).toEqualTypeOf<string | Uint8Array>();
     expectTypeOf(handle.close()).toEqualTypeOf<void>();
     await using other = await sandbox.reconnect("id", { stdoutOffset: 3 });
@@ -164,6 +180,61 @@ describe("a handle", () => {
     new CommandHandle();
     // @ts-expect-error input is text or bytes
     void handle.sendInput(5);
+  });
+});
+
+describe("a handle's other sides", () => {
+  test("it comes back as it is", () => {
+    expectTypeOf(handle.reconnect()).resolves.toEqualTypeOf<CommandHandle>();
+    expectTypeOf(handle.reconnect({ stdoutOffset: 3, onGap: () => {} })).resolves.toEqualTypeOf<CommandHandle>();
+    const settled = sandbox.run("ls", { wait: false, output: "bytes", reject: false });
+    void settled.then((bytes) =>
+      expectTypeOf(bytes.reconnect()).resolves.toEqualTypeOf<CommandHandle<Uint8Array, SettledResult<Uint8Array>>>(),
+    );
+    const other = handle.reconnect({ output: "bytes", reject: false });
+    expectTypeOf(other).resolves.toEqualTypeOf<CommandHandle<Uint8Array, SettledResult<Uint8Array>>>();
+    expectTypeOf(CommandHandle.MAX_AUTO_RECONNECTS).toEqualTypeOf<number>();
+    expectTypeOf([CommandHandle.BACKOFF_BASE, CommandHandle.BACKOFF_MAX]).toEqualTypeOf<number[]>();
+    // @ts-expect-error read-only
+    CommandHandle.BACKOFF_MAX = 1;
+  });
+
+  test("its web streams fit everywhere", async () => {
+    expectTypeOf(handle.stdout).toEqualTypeOf<ByteStream>();
+    expectTypeOf(new Response(handle.stdout).text()).toEqualTypeOf<Promise<string>>();
+    expectTypeOf(Readable.fromWeb(handle.stderr)).toEqualTypeOf<Readable>();
+    void handle.stdout.pipeThrough(new TextDecoderStream()).pipeTo(new WritableStream<string>());
+    void handle.stdout.pipeTo(new WritableStream<Uint8Array>());
+    for await (const piece of handle.stdout) expectTypeOf(piece).toExtend<Uint8Array>();
+    // @ts-expect-error read-only
+    handle.stdout = new ReadableStream();
+  });
+
+  test("its low level", async () => {
+    const options: WsRunOptions = {
+      timeout: 1,
+      env: { A: "b" },
+      cwd: "/",
+      shell: "/bin/sh",
+      onStdout: (data: string) => void data,
+      onStderr: (data: string) => void data,
+      commandId: "c",
+      idleTimeout: -1,
+      killOnDisconnect: true,
+      ttlSeconds: -1,
+      pty: true,
+      headers: { "X-A": "1" },
+    };
+    const [messages, control] = await runWsStream("http://h", "key", "ls", options);
+    expectTypeOf(messages).toEqualTypeOf<AsyncIterableIterator<WsMessage>>();
+    expectTypeOf(control).toEqualTypeOf<WSStreamControl>();
+    expectTypeOf(control.killed).toEqualTypeOf<boolean>();
+    expectTypeOf(control.sendKill()).toEqualTypeOf<void>();
+    const type: WsMessage["type"] = "started";
+    void type;
+    void reconnectWsStream("http://h", undefined, "id", { stdoutOffset: 1, stderrOffset: 2, headers: {} });
+    // @ts-expect-error it is the loop that is handed over
+    void runWsStream("http://h", undefined, "ls", { wait: false });
   });
 });
 

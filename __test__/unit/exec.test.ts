@@ -1,9 +1,10 @@
 // Commands against a scripted server: frames sent, frames received, faults.
 
+import { createRequire } from "node:module";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import * as sandwire from "../../index.mjs";
-import { rejection, Scripted } from "./scripted.js";
+import { raw, rejection, Scripted } from "./scripted.js";
 
 let server: Scripted;
 
@@ -97,6 +98,7 @@ describe("run and wait", () => {
     expect(await opening({ onStdout: () => {} })).toBe(true);
     expect(await opening({ closeInput: false })).toBe(false);
     expect(await opening({ wait: false })).toBe(false);
+    expect(await opening({ wait: false, onStdout: () => {} })).toBe(false);
     expect(await opening({ wait: false, closeInput: true })).toBe(true);
     expect(await opening({ pty: true, closeInput: true })).toBe(false);
   });
@@ -322,6 +324,176 @@ describe("a handle", () => {
   });
 });
 
+describe("a handle that comes back", () => {
+  const running = async (options: object = {}) => {
+    server.play([out("ab"), err("e")], END);
+    return (await server.sandbox()).run("sleep 99", { wait: false, ...options });
+  };
+
+  it("asks for what was not delivered yet, and the old one is detached", async () => {
+    const handle = await running({ maxOutputBytes: 5 });
+    const loop = handle[Symbol.asyncIterator]();
+    for (let count = 0; count < 2; count += 1) await loop.next();
+    server.play([out("cd", 2), exit(3)]);
+    const again = await handle.reconnect();
+    const { command_id } = server.frames[0];
+    const sent = { type: "reconnect", command_id, stdout_offset: 2, stderr_offset: 1 };
+    expect(server.frames.at(-1)).toMatchObject(sent);
+    expect(await again.result).toMatchObject({ stdout: "cd", stderr: "", exit_code: 3 });
+    expect((await rejection(handle.result)).message).toMatch(/handle was closed/);
+    expect(await handle.kill()).toBe(false);
+    expect(await rejection(loop.next())).toMatchObject({ name: "SandboxClientError" });
+  });
+
+  it("works on a closed one and on one that has ended", async () => {
+    const handle = await running();
+    for await (const _ of handle) break;
+    handle.close();
+    server.play([exit()]);
+    const again = await handle.reconnect({ output: "bytes" });
+    expect(server.frames.at(-1)).toMatchObject({ type: "reconnect", stdout_offset: 2, stderr_offset: 0 });
+    expect(await again.result).toMatchObject({ exit_code: 0, stdout: Buffer.alloc(0) });
+    const third = await again.reconnect();
+    expect((await third.result).stdout).toBeInstanceOf(Uint8Array);
+  });
+
+  it("keeps its callbacks, and says why it can't come back", async () => {
+    const seen: string[] = [];
+    const handle = await running({ onStdout: (text: string) => seen.push(text) });
+    await vi.waitFor(() => expect(seen).toEqual(["ab"]));
+    server.play([out("cd", 2), exit()]);
+    await (
+      await handle.reconnect()
+    ).result;
+    expect(seen).toEqual(["ab", "cd"]);
+    server.exec = (socket) => socket.send(JSON.stringify({ type: "error", error_type: "SessionExpired", error: "?" }));
+    expect(await rejection(handle.reconnect())).toMatchObject({ errorType: "SessionExpired", operation: "reconnect" });
+  });
+
+  it("by itself after a lost connection: nothing shows but a gap, once", async () => {
+    server.exec = (socket, opening) => {
+      const send = (...frames: object[]) => frames.forEach((frame) => socket.send(JSON.stringify(frame)));
+      send({ type: "started", command_id: opening.command_id, pid: 7 });
+      if (opening.type === "reconnect") return send(out("z", 10), exit());
+      send(out("ab"));
+      setImmediate(() => socket.close(1001));
+    };
+    const gaps: object[] = [];
+    const handle = await (await server.sandbox()).run("x", { wait: false, onGap: (gap) => void gaps.push(gap) });
+    const log: unknown[] = [];
+    for await (const { data, offset } of handle) log.push(data, offset);
+    expect(log).toEqual(["ab", 0, "z", 10]);
+    const gap = { stream: "stdout", from: 2, to: 10 };
+    expect(gaps).toEqual([gap]);
+    expect(await handle.result).toMatchObject({ gaps: [gap], stdout: "abz" });
+    expect(gaps).toHaveLength(1);
+    expect(server.frames[1]).toMatchObject({ type: "reconnect", stdout_offset: 2 });
+  });
+
+  it("run() tells its gaps before it settles", async () => {
+    server.play([out("a"), out("z", 10), exit()]);
+    const gaps: object[] = [];
+    const sandbox = await server.sandbox();
+    await sandbox.run("x", { onGap: async (gap) => void gaps.push(gap) });
+    expect(gaps).toEqual([{ stream: "stdout", from: 1, to: 10 }]);
+    const thrown = new Error("mine");
+    const onGap = () => {
+      throw thrown;
+    };
+    expect(await rejection(sandbox.run("x", { onGap }))).toBe(thrown);
+    const controller = new AbortController();
+    const never = () => {
+      setImmediate(() => controller.abort());
+      return new Promise<void>(() => {});
+    };
+    expect((await sandbox.run("x", { onGap: never, signal: controller.signal })).stdout).toBe("az");
+  });
+});
+
+describe("a server without the extension", () => {
+  it("refuses signals, sizes and bytes that are no text, and says what it can't", async () => {
+    server.play([], END);
+    const handle = await (await server.sandbox()).run("sleep 99", { wait: false, pty: true });
+    const calls = [
+      [handle.kill("SIGTERM"), /SIGTERM/],
+      [handle.resize({ cols: 80, rows: 24 }), /resize/],
+      [handle.sendInput(new Uint8Array([255])), /UTF-8/],
+    ] as const;
+    for (const [call, feature] of calls) {
+      const error = await rejection(call);
+      expect(error).toBeInstanceOf(sandwire.UnsupportedError);
+      expect(error.message).toMatch(feature);
+    }
+    const input = new Uint8Array([255]);
+    expect(await rejection((await server.sandbox()).run("cat", { input }))).toBeInstanceOf(sandwire.UnsupportedError);
+    expect(server.frames.map(({ type }) => type)).toEqual(["execute"]);
+    expect(await handle.kill()).toBe(true);
+    expect((await handle.result).outcome).toBe("killed");
+  });
+});
+
+describe("a server with the extension", () => {
+  beforeEach(() => {
+    server.extended = true;
+  });
+
+  it("brings bytes as they are, and positions that count them", async () => {
+    const frames = [raw("stdout", [97, 255, 0xc3]), raw("stdout", [0xa4, 98], 3), raw("stderr", "e"), exit()];
+    server.play(frames);
+    const sandbox = await server.sandbox();
+    const bytes = await sandbox.run("x", { output: "bytes" });
+    expect([...bytes.stdout]).toEqual([97, 255, 0xc3, 0xa4, 98]);
+    const handle = await sandbox.run("x", { wait: false });
+    let text = "";
+    for await (const { stream, data } of handle) if (stream === "stdout") text += data;
+    expect(text).toBe("a\uFFFDäb");
+    expect([handle.lastStdoutOffset, handle.lastStderrOffset]).toEqual([5, 1]);
+    expect(await handle.result).toMatchObject({ stdout: "a\uFFFDäb", stdout_bytes: 5 });
+    const streamed = await sandbox.run("x", { wait: false });
+    expect([...new Uint8Array(await new Response(streamed.stdout).arrayBuffer())]).toEqual([97, 255, 0xc3, 0xa4, 98]);
+  });
+
+  it("gets any bytes on stdin, signals and sizes", async () => {
+    const started = { pty: true, stdin_offset: 0 };
+    server.exec = (socket, opening) => {
+      socket.send(JSON.stringify({ type: "started", command_id: opening.command_id, pid: 7, ...started }));
+      socket.on("message", (data: Buffer, binary) => {
+        if (binary) socket.send(JSON.stringify({ type: "stdin_ack", offset: data.length - 9 }));
+        else END(JSON.parse(String(data)), socket);
+      });
+    };
+    const handle = await (await server.sandbox()).run("sh", { wait: false, pty: true });
+    expect(await handle.sendInput(new Uint8Array([255, 0, 10]))).toBe(true);
+    expect(await handle.resize({ cols: 100, rows: 30 })).toBe(true);
+    expect(await handle.kill("SIGINT")).toBe(true);
+    expect(await handle.kill()).toBe(true);
+    expect((await handle.result).exit_code).toBe(137);
+    await vi.waitFor(() => expect(server.frames).toHaveLength(5));
+    expect(server.frames.slice(1)).toEqual([
+      { type: "stdin", offset: 0, data: Buffer.from([255, 0, 10]) },
+      { type: "resize", cols: 100, rows: 30 },
+      { type: "signal", signal: "SIGINT" },
+      { type: "kill" },
+    ]);
+  });
+
+  it("has no size to change where there is no terminal", async () => {
+    server.play([], END);
+    const handle = await (await server.sandbox()).run("sleep 99", { wait: false });
+    const error = await rejection(handle.resize({ cols: 80, rows: 24 }));
+    expect(error).toBeInstanceOf(sandwire.ValidationError);
+    expect(error.message).toMatch(/pty/);
+  });
+
+  it("counts all output: what is missing at the end is a gap, and the signal is told", async () => {
+    server.play([raw("stdout", "abc"), { ...exit(143), signal: 15, stdout_bytes: 5, stderr_bytes: 0 }]);
+    const gaps: object[] = [];
+    const result = await (await server.sandbox()).run("x", { onGap: (gap) => void gaps.push(gap) });
+    expect(result).toMatchObject({ exit_code: 143, signal: 15, gaps: [{ stream: "stdout", from: 3, to: 5 }] });
+    expect(gaps).toEqual(result.gaps);
+  });
+});
+
 describe("callbacks", () => {
   it("get the text of their stream; the result is complete", async () => {
     server.play([out("a"), err("b"), out("c", 1), exit()]);
@@ -334,6 +506,18 @@ describe("callbacks", () => {
     });
     expect(seen).toEqual(["out a", "err b", "out c"]);
     expect(result).toMatchObject({ stdout: "ac", stderr: "b", success: true });
+  });
+
+  it("of a handle get the output as it comes", async () => {
+    server.play([out("a")], (frame, socket) => {
+      if (frame.type === "input") for (const reply of [out("b", 1), exit()]) socket.send(JSON.stringify(reply));
+    });
+    const seen: string[] = [];
+    const handle = await (await server.sandbox()).run("x", { wait: false, onStdout: (text) => void seen.push(text) });
+    await vi.waitFor(() => expect(seen).toEqual(["a"]));
+    await handle.sendInput("more");
+    expect(await handle.result).toMatchObject({ stdout: "ab" });
+    expect(seen).toEqual(["a", "b"]);
   });
 
   it("one that throws kills the command and gives its error", async () => {
@@ -384,6 +568,16 @@ describe("abort", () => {
     const sandbox = await server.sandbox();
     await expect(sandbox.run("x", { signal: AbortSignal.abort() })).rejects.toThrow("aborted");
     expect(server.upgrades).toEqual([]);
+  });
+});
+
+describe("the policy of reconnecting", () => {
+  it("is what the native part does", () => {
+    const binding = createRequire(import.meta.url)("../../binding.js");
+    const { MAX_AUTO_RECONNECTS, BACKOFF_BASE, BACKOFF_MAX } = sandwire.CommandHandle;
+    const native = { attempts: MAX_AUTO_RECONNECTS, backoffBase: BACKOFF_BASE, backoffMax: BACKOFF_MAX };
+    expect(binding.reconnectPolicy()).toEqual(native);
+    expect([MAX_AUTO_RECONNECTS, BACKOFF_BASE, BACKOFF_MAX]).toEqual([5, 0.5, 8]);
   });
 });
 

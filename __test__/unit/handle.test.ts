@@ -1,116 +1,10 @@
 // The rules of loops, callbacks and results, on a native command that is played step by step.
 
-import { createRequire } from "node:module";
 import { describe, expect, it, vi } from "vitest";
 
-import type { CommandHandle } from "../../index.mjs";
+import { failure, handleOf, Played, RESULT, texts } from "./played.js";
 
-const require = createRequire(import.meta.url);
-const { CommandHandle: Handle } = require("../../lib/command.js");
-
-const RESULT = {
-  exitCode: 0,
-  outcome: "exited",
-  signal: null,
-  durationMs: 5,
-  stdout: "all",
-  stderr: "",
-  stdoutBytes: 3,
-  stderrBytes: 0,
-  stdoutTruncated: false,
-  stderrTruncated: false,
-  gaps: "[]",
-};
-
-/** Stands for the native command: batches are given by hand. */
-class Played {
-  commandId = "c1";
-  pid = 3;
-  lastStdoutOffset = 40;
-  lastStderrOffset = 50;
-  ready = false;
-  /** Whether output that nobody takes is no longer held back. */
-  paused = true;
-  fetched = 0;
-  calls: string[] = [];
-  outcome: object | Error = RESULT;
-  /** When the command ends. */
-  over: Promise<void> = Promise.resolve();
-  #batches: Array<any[] | null | Error> = [];
-  #waiting: Array<() => void> = [];
-
-  push(...batches: Array<any[] | null | Error>): this {
-    this.#batches.push(...batches);
-    for (const wake of this.#waiting.splice(0)) wake();
-    return this;
-  }
-
-  async nextBatch(): Promise<any[] | null> {
-    this.fetched += 1;
-    this.paused = false;
-    while (this.#batches.length === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.paused = false;
-    const batch = this.#batches.shift();
-    if (batch instanceof Error) throw batch;
-    return batch ?? null;
-  }
-
-  async result(): Promise<object> {
-    this.calls.push("result");
-    await this.over;
-    if (this.outcome instanceof Error) throw this.outcome;
-    return this.outcome;
-  }
-
-  async kill(): Promise<boolean> {
-    this.calls.push("kill");
-    this.push(null);
-    return true;
-  }
-
-  async sendInput(data: Buffer): Promise<boolean> {
-    this.calls.push(`input ${data}`);
-    return true;
-  }
-
-  async closeInput(): Promise<boolean> {
-    this.calls.push("closeInput");
-    return true;
-  }
-
-  pause(): void {
-    this.paused = true;
-  }
-
-  detach(): void {
-    this.calls.push("detach");
-    this.push(null);
-  }
-}
-
-const PLAN = {
-  signal: null,
-  onStdout: null,
-  onStderr: null,
-  callbacks: false,
-  raw: false,
-  reject: true,
-  killOnBreak: false,
-};
-
-function handleOf(native: Played, plan: object = {}): CommandHandle {
-  return new Handle(native, { ...PLAN, ...plan });
-}
-
-async function texts(handle: AsyncIterable<{ data: unknown }>): Promise<unknown[]> {
-  const all = [];
-  for await (const chunk of handle) all.push(chunk.data);
-  return all;
-}
-
-/** As the native side rejects; `result` is what a started command had delivered. */
-const failure = (code: string, message: string, details: object = {}, result?: object) =>
-  Object.assign(new Error(message), { code, retryable: true, details: JSON.stringify(details), result });
+const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 describe("a loop", () => {
   it("yields every chunk of every batch as an object", async () => {
@@ -199,6 +93,145 @@ describe("a loop", () => {
     await texts(handle);
     expect([handle.lastStdoutOffset, handle.lastStderrOffset]).toEqual([13, 5]);
   });
+
+  it("counts what a byte is that is no text, and bytes that the caller changes afterwards", async () => {
+    // Two bytes became two times U+FFFD: six bytes, a surplus of four.
+    const native = new Played().push([8, "\uFFFD\uFFFD", 10], [0, "a", 12], null);
+    const handle = handleOf(native);
+    for await (const _ of handle) break;
+    expect(handle.lastStdoutOffset).toBe(12);
+    await texts(handle);
+    expect(handle.lastStdoutOffset).toBe(13);
+    const raw = handleOf(new Played().push([1, Buffer.from([255, 254]), 7], null), { raw: true });
+    for await (const chunk of raw) (chunk as any).data = "changed";
+    expect([raw.lastStdoutOffset, raw.lastStderrOffset]).toEqual([0, 9]);
+  });
+
+  it("does not count what was fetched for it and not taken", async () => {
+    const native = new Played().push([1, "e", 0, 0, "out", 5], [0, "more", 8]);
+    native.ready = true;
+    const handle = handleOf(native, { from: [5, 0] });
+    for await (const _ of handle) break;
+    expect(native.fetched).toBe(2);
+    expect([handle.lastStdoutOffset, handle.lastStderrOffset]).toEqual([5, 1]);
+  });
+});
+
+describe("gaps", () => {
+  const gap = (from: number, to: number, stream = "stdout") => ({ stream, from, to });
+  const withGaps = (...gaps: object[]) => ({ ...RESULT, gaps: JSON.stringify(gaps) });
+
+  it("are told in a loop, where they are, once; a returned promise holds the loop back", async () => {
+    const log: unknown[] = [];
+    const onGap = async (gap: object) => {
+      log.push(gap);
+      await turn();
+      log.push("told");
+    };
+    const native = new Played().push([0, "a", 0, -1, 9, 1, 0, "b", 9, -2, 4, 0], [1, "e", 4], null);
+    native.outcome = withGaps(gap(1, 9), gap(0, 4, "stderr"));
+    const handle = handleOf(native, { onGap });
+    for await (const { data, offset } of handle) log.push(`${data}${offset}`);
+    expect(log).toEqual(["a0", gap(1, 9), "told", "b9", gap(0, 4, "stderr"), "told", "e4"]);
+    expect((await handle.result).gaps).toEqual([gap(1, 9), gap(0, 4, "stderr")]);
+    expect(log).toHaveLength(7);
+  });
+
+  it("without onGap show in the offsets and the result only, and count as delivered", async () => {
+    const handle = handleOf(new Played().push([0, "a", 0, -1, 9, 1], [-2, 4, 0, 0, "b", 9], null));
+    const loop = handle[Symbol.asyncIterator]();
+    await loop.next();
+    expect((await loop.next()).value).toEqual({ stream: "stdout", data: "b", offset: 9 });
+    expect([handle.lastStdoutOffset, handle.lastStderrOffset]).toEqual([10, 4]);
+  });
+
+  it("are told between the callbacks", async () => {
+    const log: unknown[] = [];
+    const native = new Played().push([0, "a", 0, -1, 9, 1, 0, "b", 9], null);
+    native.outcome = withGaps(gap(1, 9));
+    const plan = { callbacks: true, onStdout: (text: string) => log.push(text), onGap: (gap: object) => log.push(gap) };
+    await handleOf(native, plan).result;
+    expect(log).toEqual(["a", gap(1, 9), "b"]);
+  });
+
+  it("that no loop came across are told before the result settles, also that of a failure", async () => {
+    const told: object[] = [];
+    const native = new Played().push([0, "a", 0, -1, 9, 1, 0, "b", 9], null);
+    native.outcome = withGaps(gap(1, 9), gap(20, 30));
+    const handle = handleOf(native, { onGap: (gap: object) => void told.push(gap) });
+    for await (const _ of handle) break;
+    await handle.result;
+    expect(told).toEqual([gap(1, 9), gap(20, 30)]);
+    expect(await texts(handle)).toEqual(["b"]);
+    expect(told).toHaveLength(2);
+    const lost = new Played();
+    lost.outcome = failure("CONNECTION_FAILED", "cut", {}, { ...withGaps(gap(3, 4)), outcome: "lost" });
+    await expect(handleOf(lost, { onGap: (gap: object) => void told.push(gap) }).result).rejects.toThrow("cut");
+    expect(told.at(-1)).toEqual(gap(3, 4));
+  });
+
+  it("are left to a loop that runs", async () => {
+    const log: unknown[] = [];
+    const native = new Played().push([0, "a", 0, 0, "b", 1, -1, 9, 2, 0, "c", 9], null);
+    native.outcome = withGaps(gap(2, 9));
+    const handle = handleOf(native, { onGap: () => log.push("gap") });
+    for await (const { data } of handle) {
+      log.push(data);
+      await handle.result;
+    }
+    expect(log).toEqual(["a", "b", "gap", "c"]);
+  });
+
+  it("that follow each other are one", async () => {
+    const told: object[] = [];
+    const native = new Played().push([-1, 5, 1, -1, 9, 5, -2, 3, 0, -1, 12, 10, 0, "b", 12], null);
+    const handle = handleOf(native, { onGap: (gap: object) => void told.push(gap) });
+    expect(await texts(handle)).toEqual(["b"]);
+    expect(told).toEqual([gap(1, 9), gap(0, 3, "stderr"), gap(10, 12)]);
+    expect(handle.lastStdoutOffset).toBe(13);
+  });
+
+  it("told at the end do not hold an abort up; the end stands", async () => {
+    const native = new Played();
+    native.outcome = withGaps(gap(1, 9));
+    const controller = new AbortController();
+    const removed = vi.spyOn(controller.signal, "removeEventListener");
+    const onGap = () => {
+      setImmediate(() => controller.abort());
+      return new Promise(() => {});
+    };
+    expect(await handleOf(native, { onGap, signal: controller.signal }).result).toMatchObject({ outcome: "exited" });
+    expect(removed).toHaveBeenCalledTimes(1);
+  });
+
+  it("whose callback throws end the command: loop and result fail with what was thrown", async () => {
+    const thrown = new RangeError("mine");
+    const onGap = () => {
+      throw thrown;
+    };
+    const native = new Played().push([0, "a", 0, -1, 9, 1, 0, "b", 9], null);
+    const handle = handleOf(native, { onGap });
+    await expect(texts(handle)).rejects.toBe(thrown);
+    expect(native.calls).toContain("kill");
+    await expect(handle.result).rejects.toBe(thrown);
+    const late = new Played();
+    late.outcome = withGaps(gap(1, 9));
+    await expect(handleOf(late, { onGap, reject: false }).result).rejects.toBe(thrown);
+  });
+
+  it("whose callback never settles do not hold an abort up", async () => {
+    const native = new Played().push([-1, 9, 0, 0, "b", 9]);
+    native.outcome = { ...RESULT, outcome: "killed", exitCode: 137 };
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    const onGap = () => {
+      setImmediate(() => controller.abort(reason));
+      return new Promise(() => {});
+    };
+    const handle = handleOf(native, { onGap, signal: controller.signal });
+    await expect(texts(handle)).rejects.toBe(reason);
+    await expect(handle.result).rejects.toBe(reason);
+  });
 });
 
 describe("result", () => {
@@ -207,7 +240,7 @@ describe("result", () => {
     const handle = handleOf(native);
     const result = handle.result;
     const loop = texts(handle);
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
     expect(native.paused).toBe(false);
     native.push(null);
     expect(await loop).toEqual(["a", "b"]);
@@ -237,13 +270,13 @@ describe("result", () => {
     const handle = handleOf(native);
     for await (const _ of handle) {
       void handle.result;
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       expect([native.fetched, native.paused]).toEqual([2, false]);
       break;
     }
     expect(native.paused).toBe(true);
     native.push([0, "b", 1]);
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
     expect(native.paused).toBe(true);
     native.push(null);
     expect(await texts(handle)).toEqual(["b"]);
@@ -317,12 +350,26 @@ describe("result", () => {
 });
 
 describe("callbacks", () => {
+  it("of a handle start by themselves, and exclude loops and web streams", async () => {
+    const seen: string[] = [];
+    const native = new Played().push([0, "a", 0]);
+    const handle = handleOf(native, { callbacks: true, onStdout: (text: string) => seen.push(text) });
+    await vi.waitFor(() => expect(seen).toEqual(["a"]));
+    const message = "the output of command c1 goes to its callbacks; it can't be taken in another way as well";
+    await expect(texts(handle)).rejects.toThrow(message);
+    expect(() => handle.stdout).toThrow(message);
+    expect(await handle.sendInput("x")).toBe(true);
+    native.push([0, "b", 1], null);
+    expect(await handle.result).toMatchObject({ exit_code: 0 });
+    expect(seen).toEqual(["a", "b"]);
+  });
+
   it("get all output in order, and a promise holds the next piece back", async () => {
     const log: string[] = [];
     const native = new Played().push([0, "a", 0, 1, "e", 0, 0, "b", 1], null);
     const onStdout = async (text: string) => {
       log.push(`out ${text}`);
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       log.push(`after ${text}`);
     };
     await handleOf(native, { callbacks: true, onStdout, onStderr: (text: string) => log.push(`err ${text}`) }).result;
@@ -366,7 +413,7 @@ describe("callbacks", () => {
     const plan = { callbacks: true, onStdout, signal: controller.signal, reject: false };
     const { result } = handleOf(native, plan);
     await vi.waitFor(() => expect(native.fetched).toBe(1));
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
     controller.abort();
     expect(await result).toMatchObject({ outcome: "aborted" });
     fail(new Error("late"));
@@ -396,6 +443,19 @@ describe("a signal", () => {
     expect(error).toBe(reason);
     expect(native.calls).toContain("kill");
     await expect(handle.result).rejects.toBe(reason);
+  });
+
+  it("ends a loop that waits for output, however the command ends then", async () => {
+    for (const end of [null, failure("CONNECTION_FAILED", "cut")]) {
+      const native = new Played();
+      native.kill = async () => Boolean(native.push(end));
+      const controller = new AbortController();
+      const pending = texts(handleOf(native, { signal: controller.signal }));
+      await turn();
+      const reason = new Error("enough");
+      controller.abort(reason);
+      await expect(pending).rejects.toBe(reason);
+    }
   });
 
   it("gives the outcome `aborted` with reject: false", async () => {
@@ -429,6 +489,62 @@ describe("a signal", () => {
   });
 });
 
+describe("reconnect", () => {
+  const taken: any[] = [];
+  const attach = async (plan: any) => {
+    taken.push(plan);
+    return handleOf(new Played(), plan);
+  };
+
+  it("goes on where this handle is, the same way, and detaches this one once that one is attached", async () => {
+    const native = new Played().push([0, "ab", 3, 1, "c", 0, 0, "d", 5]);
+    const { signal } = new AbortController();
+    const receive = { output: "text", maxOutputBytes: 9, reject: false, signal, headers: { "X-A": "1" } };
+    const onTheWay: string[][] = [];
+    const handle = handleOf(native, { from: [3, 0], receive, killOnBreak: true }, async (plan) => {
+      onTheWay.push([...native.calls]);
+      return attach(plan);
+    });
+    const loop = handle[Symbol.asyncIterator]();
+    for (let count = 0; count < 2; count += 1) await loop.next();
+    const again = await handle.reconnect();
+    expect(onTheWay).toEqual([[]]);
+    expect(native.calls).toEqual(["detach"]);
+    expect(again).not.toBe(handle);
+    expect(taken.pop()).toMatchObject({
+      commandId: "c1",
+      from: [5, 1],
+      raw: false,
+      reject: false,
+      signal,
+      killOnBreak: true,
+      call: { headers: [["X-A", "1"]] },
+      stream: { maxOutputBytes: 9, closeInput: false, input: null, reconnect: true },
+    });
+    await expect(loop.next()).rejects.toThrow("the handle was closed");
+  });
+
+  it("takes other options, and works on a closed handle", async () => {
+    const handle = handleOf(new Played().push([0, "ab", 0], null), { receive: { reject: false } }, attach);
+    await texts(handle);
+    handle.close();
+    await handle.reconnect({ stdoutOffset: 0, output: "bytes", reject: true, signal: undefined });
+    expect(taken.pop()).toMatchObject({ from: [0, 0], raw: true, reject: true, signal: null });
+    await handle.reconnect();
+    expect(taken.pop()).toMatchObject({ from: [2, 0], raw: false, reject: false });
+  });
+
+  it("leaves this handle alone if it fails", async () => {
+    const native = new Played().push([0, "a", 0], null);
+    const handle = handleOf(native);
+    await expect(handle.reconnect()).rejects.toThrow("nowhere to attach to");
+    await expect(handle.reconnect({ offset: 1 } as never)).rejects.toThrow(/unknown option `offset`/);
+    await expect(handle.reconnect(5 as never)).rejects.toMatchObject({ name: "ValidationError" });
+    expect(native.calls).toEqual([]);
+    expect(await texts(handle)).toEqual(["a"]);
+  });
+});
+
 describe("control", () => {
   it("passes input on, and is a no-op on a closed handle", async () => {
     const native = new Played();
@@ -447,17 +563,47 @@ describe("control", () => {
     expect(() => handle.sendInput(5 as never)).toThrow(/`data` must be a string or a Uint8Array, but is a number/);
   });
 
-  it("sends no signal but SIGKILL, and says which one it can't", async () => {
+  it("sends signals; SIGKILL is a kill", async () => {
     const native = new Played();
     const handle = handleOf(native);
-    for (const signal of ["SIGTERM", 15, null, ""]) {
-      const thrown = expect.objectContaining({ name: "UnsupportedError", code: "UNSUPPORTED" });
-      expect(() => handle.kill(signal as never)).toThrow(thrown);
-    }
-    expect(() => handle.kill("SIGTERM" as never)).toThrow(/only "SIGKILL" can be sent, not "SIGTERM"/);
-    expect(native.calls).toEqual([]);
+    expect(await handle.kill("SIGTERM")).toBe(true);
     expect(await handle.kill("SIGKILL")).toBe(true);
     expect(await handle.kill(undefined)).toBe(true);
+    expect(native.calls).toEqual(["SIGTERM", "kill", "kill"]);
+    for (const signal of ["SIGSEGV", "sigterm", 15, null, ""]) {
+      const thrown = expect.objectContaining({ name: "ValidationError", field: "signal" });
+      expect(() => handle.kill(signal as never)).toThrow(thrown);
+    }
+    expect(native.calls).toHaveLength(3);
+    native.signal = () => Promise.reject(failure("UNSUPPORTED", "this server can't send signals"));
+    await expect(handle.kill("SIGINT")).rejects.toMatchObject({ name: "UnsupportedError", code: "UNSUPPORTED" });
+    handle.close();
+    expect(await handle.kill("SIGINT")).toBe(false);
+  });
+
+  it("resizes the terminal, to sizes that there are", async () => {
+    const native = new Played();
+    const handle = handleOf(native);
+    expect(await handle.resize({ cols: 132, rows: 65535 })).toBe(true);
+    expect(native.calls).toEqual(["resize 132x65535"]);
+    const bad: Array<[unknown, string]> = [
+      [{ cols: 0, rows: 24 }, "cols"],
+      [{ cols: 80, rows: 65536 }, "rows"],
+      [{ cols: 80.5, rows: 24 }, "cols"],
+      [{ cols: 80 }, "rows"],
+      [{ cols: 80, rows: 24, columns: 1 }, "columns"],
+      [undefined, "cols"],
+      [null, "options"],
+      [80, "options"],
+    ];
+    for (const [size, field] of bad) {
+      const thrown = expect.objectContaining({ name: "ValidationError", field });
+      expect(() => handle.resize(size as never), JSON.stringify(size)).toThrow(thrown);
+    }
+    native.resize = () => Promise.reject(failure("UNSUPPORTED", "this server can't resize"));
+    await expect(handle.resize({ cols: 1, rows: 1 })).rejects.toMatchObject({ name: "UnsupportedError" });
+    handle.close();
+    expect(await handle.resize({ cols: 1, rows: 1 })).toBe(false);
   });
 
   it("that closes fails a loop that waits and every later one; one that had everything is fine", async () => {
@@ -465,6 +611,7 @@ describe("control", () => {
     const loop = handle[Symbol.asyncIterator]();
     await loop.next();
     const pending = loop.next();
+    await turn();
     handle.close();
     const message = "the handle was closed before the command ended";
     await expect(pending).rejects.toThrow(message);

@@ -6,6 +6,11 @@ import { WebSocketServer, type WebSocket } from "ws";
 
 import { SandboxClient, type SandboxClientConfig } from "../../index.mjs";
 
+export { rejection } from "../rejection.js";
+
+/** The subprotocol under which output and input are raw bytes. */
+const EXTENSION = "sandwire.exec.v1";
+
 export interface Seen {
   method: string;
   path: string;
@@ -28,9 +33,14 @@ export class Scripted implements AsyncDisposable {
   exec: Exec = (socket) => socket.close();
   /** Set to refuse upgrades with this status. */
   refusal: number | null = null;
+  /** Whether it knows the extension. */
+  extended = false;
   #clients: SandboxClient[] = [];
   #http = createServer((request, response) => void this.#answer(request, response));
-  #ws = new WebSocketServer({ noServer: true });
+  #ws = new WebSocketServer({
+    noServer: true,
+    handleProtocols: (offered) => this.extended && offered.has(EXTENSION) && EXTENSION,
+  });
 
   static async start(): Promise<Scripted> {
     const server = new Scripted();
@@ -73,13 +83,13 @@ export class Scripted implements AsyncDisposable {
   play(frames: object[], onControl: (frame: any, socket: WebSocket) => void = () => {}): void {
     this.exec = (socket, opening) => {
       const started = { type: "started", command_id: opening.command_id ?? "made-up", pid: 7 };
-      for (const frame of [started, ...frames]) socket.send(JSON.stringify(frame));
-      socket.on("message", (data) => onControl(JSON.parse(String(data)), socket));
+      for (const frame of [started, ...frames]) socket.send(frame instanceof Buffer ? frame : JSON.stringify(frame));
+      socket.on("message", (data, binary) => onControl(parsed(data as Buffer, binary), socket));
     };
   }
 
   #converse(socket: WebSocket, request: IncomingMessage): void {
-    socket.on("message", (data) => this.frames.push(JSON.parse(String(data))));
+    socket.on("message", (data, binary) => this.frames.push(parsed(data as Buffer, binary)));
     socket.once("message", (data) => this.exec(socket, JSON.parse(String(data)), request));
     socket.on("error", () => {});
   }
@@ -108,12 +118,16 @@ export class Scripted implements AsyncDisposable {
   }
 }
 
-/** What a promise rejected with. Fails the test if it did not. */
-export async function rejection(promise: Promise<unknown>): Promise<any> {
-  const outcome = await promise.then(
-    (value) => ({ value }),
-    (error: unknown) => ({ error }),
-  );
-  if ("error" in outcome) return outcome.error;
-  throw new Error(`expected a rejection, got ${JSON.stringify(outcome.value)}`);
+/** A frame of the client; raw input as `{ type: "stdin", offset, data }`. */
+function parsed(data: Buffer, binary: boolean): any {
+  if (!binary) return JSON.parse(String(data));
+  return { type: "stdin", offset: Number(data.readBigUInt64BE(1)), data: data.subarray(9) };
+}
+
+/** Raw output, as the extension has it. */
+export function raw(stream: "stdout" | "stderr", bytes: string | number[], offset = 0): Buffer {
+  const header = Buffer.alloc(9);
+  header[0] = stream === "stdout" ? 0 : 1;
+  header.writeBigUInt64BE(BigInt(offset), 1);
+  return Buffer.concat([header, Buffer.from(bytes as string)]);
 }

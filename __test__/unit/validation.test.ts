@@ -4,6 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import {
   LocalServer,
+  reconnectWsStream,
+  runWsStream,
   type Sandbox,
   type SandboxClient,
   SandboxClient as Client,
@@ -113,8 +115,7 @@ describe("run", () => {
     [{ env: { "A=B": "c" } }, "env", /by variable name/],
     [{ env: { A: "a\0b" } }, "env", /without NUL/],
     [{ env: { A: "\udc00" } }, "env", /lone surrogates/],
-    [{ wait: false, onStdout: () => {} }, "wait", /excludes `onStdout` and `onStderr`/],
-    [{ wait: false, onStderr: () => {} }, "wait", /excludes `onStdout` and `onStderr`/],
+    [{ onGap: true }, "onGap", /a function/],
     [{ env: ["A=1"] }, "env", /but is an array/],
     [{ cwd: "" }, "cwd", /non-empty string/],
     [{ shell: 5 }, "shell", /non-empty string/],
@@ -167,7 +168,8 @@ describe("files and reconnect", () => {
     await refuses(sandbox.write("/a", null as never), "content", /but is null/);
     await refuses(sandbox.write("/a", "b", -1), "timeout", /above 0/);
     await refuses(sandbox.reconnect(""), "commandId", /non-empty string/);
-    await refuses(sandbox.reconnect("a", { onStdout() {} } as never), "onStdout", /unknown option/);
+    await refuses(sandbox.reconnect("a", { input: "x" } as never), "input", /unknown option/);
+    await refuses(sandbox.reconnect("a", { onGap: "log" as never }), "onGap", /a function/);
     await refuses(sandbox.reconnect("a", { stdoutOffset: -1 }), "stdoutOffset", /0 or more/);
     await refuses(sandbox.delete({ force: true } as never), "force", /unknown option/);
     await refuses(sandbox.refresh(5 as never), "options", /must be an object/);
@@ -183,4 +185,20 @@ describe("LocalServer.start", () => {
     [{ startTimeoutMs: 0 }, "startTimeoutMs", /1 or more/],
     [{ listen: "0.0.0.0:1" }, "listen", /unknown option `listen`; known are: port/],
   ])("%j", (options, field, text) => refuses(LocalServer.start(options as never), field, text));
+});
+
+describe("low-level streams", () => {
+  it("refuse a wrong server, key, command and option", async () => {
+    const url = server.dataplane;
+    for (const wrong of [undefined, "", "localhost:80", "ftp://h/", "http://", 5]) {
+      await refuses(runWsStream(wrong as never, "k", "ls"), "dataplaneUrl", /a URL of http, https, ws or wss/);
+      await refuses(reconnectWsStream(wrong as never, "k", "c"), "dataplaneUrl", /a URL of http/);
+    }
+    await refuses(runWsStream(url, 5 as never, "ls"), "apiKey", /a string/);
+    await refuses(runWsStream(url, "k", ["ls"] as never), "command", /a string/);
+    await refuses(runWsStream(url, "k", "ls", { wait: false } as never), "wait", /unknown option/);
+    await refuses(runWsStream(url, "k", "ls", { timeout: -1 }), "timeout", /whole number of seconds/);
+    await refuses(reconnectWsStream(url, "k", ""), "commandId", /non-empty/);
+    await refuses(reconnectWsStream(url, "k", "c", { stdoutOffset: -1 }), "stdoutOffset", /whole number/);
+  });
 });

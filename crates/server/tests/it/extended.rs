@@ -264,9 +264,9 @@ async fn input_survives_cuts_once() {
 }
 
 /// Fills the command's queue and the connection's window.
-async fn fill(socket: &mut Socket) -> u64 {
+async fn fill(socket: &mut Socket, size: usize) -> u64 {
     let mut offset = 0;
-    while offset < (STDIN_BUFFER_MAX + STDIN_WINDOW) as u64 {
+    while offset < size as u64 {
         write(socket, offset, &[b'x'; FRAME_OUTPUT_MAX]).await;
         offset += FRAME_OUTPUT_MAX as u64;
     }
@@ -278,12 +278,12 @@ async fn nothing_waits_behind_input() {
     let fixture = fixture().await;
     let spec = json!({"writer": "w", "close_stdin": false});
     let mut socket = open(&fixture, execute("sleep 1000", spec.clone())).await;
-    fill(&mut socket).await;
+    fill(&mut socket, STDIN_BUFFER_MAX + STDIN_WINDOW).await;
     say(&mut socket, &json!({"type": "kill"})).await;
     let all = listen(&mut socket).await;
     assert_eq!(all.last["exit_code"], 137);
     let mut socket = open(&fixture, execute("sleep 1000", spec)).await;
-    let filled = fill(&mut socket).await;
+    let filled = fill(&mut socket, STDIN_BUFFER_MAX + STDIN_WINDOW).await;
     // What the pipe itself takes makes room once, so one window more is too much in any case.
     for n in 0..=STDIN_WINDOW / FRAME_OUTPUT_MAX {
         write(&mut socket, filled + (n * FRAME_OUTPUT_MAX) as u64, &[b'x'; FRAME_OUTPUT_MAX]).await;
@@ -296,7 +296,8 @@ async fn stdin_closes_behind_what_waits() {
     let fixture = fixture().await;
     let spec = json!({"command_id": "c", "writer": "w", "close_stdin": false});
     let mut socket = open(&fixture, execute("while [ ! -e go ]; do sleep 0.02; done; wc -c", spec)).await;
-    let filled = fill(&mut socket).await;
+    // Something more has to fit, whether the pipe has taken anything yet or not.
+    let filled = fill(&mut socket, STDIN_BUFFER_MAX + STDIN_WINDOW / 2).await;
     say(&mut socket, &json!({"type": "close_stdin"})).await;
     write(&mut socket, filled, b"late").await;
     let go = fixture.talk(&[execute("touch go", json!({}))]).await;
