@@ -7,7 +7,7 @@ use sandwire_protocol::{CommandSpec, ServerFrame, StreamKind};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::Gap;
-use crate::exec::fuzzing::{Backoff, Delivery, Loss, OutputText, Step, Text, output_text, step};
+use crate::exec::fuzzing::{Backoff, Decoder, Delivery, Loss, OutputText, Step, Text, output_text, step};
 
 /// Stream, position and bytes of an output frame, by the fast parser.
 #[must_use]
@@ -29,6 +29,25 @@ pub fn parse_slow(message: &str) -> Option<(StreamKind, u64, Vec<u8>)> {
         _ => return None,
     };
     Some((kind, output.offset, output.data.into_owned().into_bytes()))
+}
+
+/// Reads a WebSocket's bytes as they come, in pieces of `size`. The messages that were whole, and whether the server
+/// kept to the rules.
+#[must_use]
+pub fn read_messages(bytes: &[u8], size: usize) -> (Vec<Message>, bool) {
+    let (mut decoder, mut messages) = (Decoder::new(&[]), Vec::new());
+    for piece in bytes.chunks(size.max(1)) {
+        decoder.buffer().extend_from_slice(piece);
+        decoder.appended(piece.len());
+        loop {
+            match decoder.next() {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(_) => return (messages, false),
+            }
+        }
+    }
+    (messages, true)
 }
 
 /// What came of an input.

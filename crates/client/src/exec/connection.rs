@@ -63,6 +63,6 @@ impl Connection {
 
     /// Leaves in good order, as far as the other side lets us.
     pub(super) async fn close(mut self) {
-        let _ = timeout(CLOSE_TIMEOUT, self.socket.close(None)).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.socket.close()).await;
     }
 }

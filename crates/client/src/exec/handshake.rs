@@ -17,22 +17,14 @@ use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use sandwire_protocol::ErrorBody;
 use sandwire_protocol::extension::SUBPROTOCOL;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::socket::{Dialed, Stream};
+use super::websocket::WebSocket;
 use crate::config::redact;
 use crate::error::Refusal;
 use crate::{http, retry};
-
-/// A connection is made for each command: a larger buffer costs more to allocate than it saves (40 us of 110).
-const READ_BUFFER: usize = 8 * 1024;
-
-/// Largest message that is read. Servers keep frames below 1 MiB for the sake of other clients; a multiple of
-/// that is generous, and bounds what a broken server can make us hold.
-const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 
 /// Largest body of a refusal that is read; what is longer says nothing.
 const REFUSAL_MAX: usize = 64 * 1024;
@@ -69,14 +61,7 @@ pub(super) async fn upgrade(stream: Stream, url: &Url, headers: &HeaderMap) -> R
     }
     let extended = accepted(response.headers(), &key)?;
     let http1::Parts { io, read_buf, .. } = driver.parts().await?;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(Some(MESSAGE_MAX))
-        .max_frame_size(Some(MESSAGE_MAX));
-    let stream = io.into_inner();
-    let socket =
-        WebSocketStream::from_partially_read(stream, read_buf.to_vec(), Role::Client, Some(config)).await;
+    let socket = WebSocket::new(io.into_inner(), &read_buf);
     Ok(Dialed { socket, extended })
 }
 

@@ -29,6 +29,7 @@ mod socket;
 mod stdin;
 mod task;
 mod text;
+mod websocket;
 
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ pub(crate) mod fuzzing {
     pub(crate) use super::frames::step;
     pub(crate) use super::parse::{OutputText, Text, output_text};
     pub(crate) use super::session::{Delivery, Loss, Session, Step};
+    pub(crate) use super::websocket::Decoder;
 }
 
 /// How long a killed command may take to report its end.

@@ -12,18 +12,19 @@ use sandwire_protocol::ErrorCode;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_tungstenite::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::handshake::{self, Failed};
 use super::session::Loss;
+use super::websocket::WebSocket;
 use crate::config::redact;
 use crate::error::{Phase, root_cause, upgrade};
 use crate::{Error, tls};
 
 /// An open connection.
-pub(crate) type Socket = WebSocketStream<Stream>;
+pub(crate) type Socket = WebSocket<Stream>;
 
 /// What is below it.
 pub(super) type Stream = MaybeTlsStream<TcpStream>;
