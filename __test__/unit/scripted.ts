@@ -25,7 +25,7 @@ type Exec = (socket: WebSocket, opening: any, request: IncomingMessage) => void;
 export class Scripted implements AsyncDisposable {
   readonly requests: Seen[] = [];
   readonly upgrades: IncomingMessage[] = [];
-  /** Frames that clients sent, the opening ones included. */
+  /** Frames that clients sent, the opening ones included, acknowledgements of output not. */
   readonly frames: any[] = [];
   /** Answers by `METHOD /path`, e.g. `GET /boxes/a`. */
   readonly routes: Record<string, Handler> = {};
@@ -89,8 +89,14 @@ export class Scripted implements AsyncDisposable {
   }
 
   #converse(socket: WebSocket, request: IncomingMessage): void {
-    socket.on("message", (data, binary) => this.frames.push(parsed(data as Buffer, binary)));
-    socket.once("message", (data) => this.exec(socket, JSON.parse(String(data)), request));
+    let opened = false;
+    socket.on("message", (data, binary) => {
+      const frame = parsed(data as Buffer, binary);
+      if (frame.type === "output_ack") return;
+      this.frames.push(frame);
+      if (!opened) this.exec(socket, frame, request);
+      opened = true;
+    });
     socket.on("error", () => {});
   }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use sandwire_protocol::extension::Signal;
-use sandwire_protocol::limits::PING_INTERVAL;
+use sandwire_protocol::limits::{OUTPUT_ACK_BYTES, PING_INTERVAL};
 use sandwire_protocol::{ClientFrame, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -126,7 +126,7 @@ impl Attachment {
                 received = received => {
                     let turn = self.received(received).or_else(|| self.ready(connection));
                     self.output.push(&mut self.deliveries);
-                    self.acknowledge();
+                    self.acknowledge(OUTPUT_ACK_BYTES);
                     if let Some(turn) = turn {
                         return turn;
                     }
@@ -137,7 +137,11 @@ impl Attachment {
                         return turn;
                     }
                 }
-                _ = pings.tick() => self.outbox.order(Message::Ping(Bytes::new()), None),
+                _ = pings.tick() => {
+                    self.outbox.order(Message::Ping(Bytes::new()), None);
+                    // A server must not take a quiet command's client for one that has stopped to read.
+                    self.acknowledge(1);
+                }
             }
         }
     }
@@ -158,8 +162,8 @@ impl Attachment {
         None
     }
 
-    fn acknowledge(&mut self) {
-        if let Some(frame) = self.session.next_acknowledgement()
+    fn acknowledge(&mut self, news: u64) {
+        if let Some(frame) = self.session.acknowledgement_of(news)
             && let Ok(message) = message(&frame)
         {
             self.outbox.acknowledge(message);

@@ -160,7 +160,7 @@ async fn output_of_the_extension_is_acknowledged_and_that_of_others_never() {
             let Some([stdout, stderr]) = exec.acknowledged() else { return assert!(!extended) };
             assert_eq!(stderr, 0);
             let all = (CHUNK * CHUNKS) as u64;
-            assert!(stdout <= all && all - stdout <= 2 * OUTPUT_ACK_BYTES as u64, "{stdout}");
+            assert!(stdout <= all && all - stdout <= 2 * OUTPUT_ACK_BYTES, "{stdout}");
         })
         .await
         .unwrap();

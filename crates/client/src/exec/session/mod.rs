@@ -17,7 +17,6 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sandwire_protocol::limits::OUTPUT_ACK_BYTES;
 use sandwire_protocol::{ClientFrame, CommandSpec, ErrorCode, ServerFrame, StreamKind, Totals};
 
 pub(crate) use delivery::Delivery;
@@ -229,11 +228,11 @@ impl Session {
         self.extended.then_some(ClientFrame::OutputAck { stdout, stderr })
     }
 
-    /// The same, if enough has arrived since the last time.
-    pub(crate) fn next_acknowledgement(&mut self) -> Option<ClientFrame> {
+    /// The same, if at least `news` bytes of a stream have arrived since the last time.
+    pub(crate) fn acknowledgement_of(&mut self, news: u64) -> Option<ClientFrame> {
         let ([stdout, stderr], [stdout_acked, stderr_acked]) = (self.next, self.acknowledged);
-        let news = (stdout - stdout_acked).max(stderr - stderr_acked) >= OUTPUT_ACK_BYTES;
-        if news { self.acknowledgement() } else { None }
+        let arrived = (stdout - stdout_acked).max(stderr - stderr_acked);
+        if arrived >= news { self.acknowledgement() } else { None }
     }
 
     /// The first opening frame, or a repeat of it, is about to be sent.
