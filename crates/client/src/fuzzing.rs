@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use sandwire_protocol::{CommandSpec, ServerFrame, StreamKind};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::Gap;
-use crate::exec::fuzzing::{Backoff, Decoder, Delivery, Loss, OutputText, Step, Text, output_text, step};
+use crate::exec::fuzzing::{Backoff, Decoder, Delivery, Frames, Loss, OutputText, Step, Text, output_text};
 
 /// Stream, position and bytes of an output frame, by the fast parser.
 #[must_use]
 pub fn parse_fast(message: &str) -> Option<(StreamKind, u64, Vec<u8>)> {
-    let OutputText { kind, offset, data } = output_text(message)?;
+    let OutputText { kind, offset, data } = output_text(message, &mut BytesMut::new())?;
     let bytes = match data {
         Text::Part(range) => message.as_bytes().get(range)?.to_vec(),
-        Text::Resolved(bytes) => bytes,
+        Text::Resolved(bytes) => bytes.to_vec(),
     };
     Some((kind, offset, bytes))
 }
@@ -38,7 +38,7 @@ pub fn read_messages(bytes: &[u8], size: usize) -> (Vec<Message>, bool) {
     let (mut decoder, mut messages) = (Decoder::new(&[]), Vec::new());
     for piece in bytes.chunks(size.max(1)) {
         decoder.buffer().extend_from_slice(piece);
-        decoder.appended(piece.len());
+        decoder.appended();
         loop {
             match decoder.next() {
                 Ok(Some(message)) => messages.push(message),
@@ -78,6 +78,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Session {
     inner: crate::exec::fuzzing::Session,
+    frames: Frames,
     now: Instant,
 }
 
@@ -90,7 +91,7 @@ impl Session {
         let mut inner =
             crate::exec::fuzzing::Session::execute(id.to_owned(), &spec, Some(Backoff::default()), now);
         inner.on_opening(extended, now);
-        Self { inner, now }
+        Self { inner, frames: Frames::default(), now }
     }
 
     /// A message came.
@@ -99,7 +100,7 @@ impl Session {
             Ok(text) if !binary => Message::Text(text),
             _ => Message::binary(bytes),
         };
-        step(message, &mut self.inner).map_or(Event::Nothing, event)
+        self.frames.step(message, &mut self.inner).map_or(Event::Nothing, event)
     }
 
     /// The connection was closed.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::connect::{Connecting, Limits};
 use super::connection::Connection;
+use super::frames::Frames;
 use super::outbox::{Outbox, Reply};
 use super::output::{Batch, End, Output};
 use super::queue::Want;
@@ -189,6 +190,7 @@ impl Client {
             output,
             controls: requests,
             outbox: Outbox::new(stdin),
+            frames: Frames::default(),
             detour: connecting.detour(),
             writer,
             deliveries: Vec::new(),

@@ -11,7 +11,7 @@ use sandwire_protocol::{ClientFrame, ErrorCode};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::frames::{message, step};
+use super::frames::{Frames, message};
 use super::input::binary;
 use super::session::{Loss, Session, Step};
 use super::socket::{Dialed, Dialer, Socket, loss};
@@ -255,8 +255,9 @@ async fn kill(socket: &mut Socket, session: &Session) -> Result<(), Error> {
 
 /// Reads until the command is over: a connection that is dropped with something unread may take the kill along.
 async fn outlast(socket: &mut Socket, session: &mut Session) {
+    let mut frames = Frames::default();
     while let Some(Ok(received)) = socket.next().await {
-        if let Some(Step::End(_)) = step(received, session) {
+        if let Some(Step::End(_)) = frames.step(received, session) {
             break;
         }
     }
@@ -281,7 +282,7 @@ async fn start(socket: &mut Socket, opening: Vec<Message>, session: &mut Session
             Some(Ok(received)) if !received.is_close() => received,
             end => return Err(lost(session, &loss(end))),
         };
-        match step(received, session) {
+        match Frames::default().step(received, session) {
             Some(Step::End(finish)) => match finish.error {
                 Some(error) => return Err(Failed { error, again: false }),
                 None => return Ok(Step::End(finish)),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use sandwire_protocol::extension::{HEADER, decode_output};
 use sandwire_protocol::{ClientFrame, ErrorCode, ServerFrame};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -11,11 +11,23 @@ use super::parse::{Text, output_text};
 use super::session::{Session, Step};
 use crate::Error;
 
-/// What a message means; `None` for those that only keep the connection alive.
-pub(crate) fn step(received: Message, session: &mut Session) -> Option<Step> {
+/// Reads the messages of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    arena: BytesMut,
+}
+
+impl Frames {
+    /// What a message means; `None` for those that only keep the connection alive.
+    pub(crate) fn step(&mut self, received: Message, session: &mut Session) -> Option<Step> {
+        step(received, &mut self.arena, session)
+    }
+}
+
+fn step(received: Message, arena: &mut BytesMut, session: &mut Session) -> Option<Step> {
     let now = Instant::now();
     match received {
-        Message::Text(text) => Some(on_text(text, session, now)),
+        Message::Text(text) => Some(on_text(text, arena, session, now)),
         Message::Binary(bytes) if session.extended() => Some(on_output(bytes, session, now)),
         // Some servers send the same JSON so.
         Message::Binary(bytes) => Some(on_json(&bytes, session, now)),
@@ -26,11 +38,13 @@ pub(crate) fn step(received: Message, session: &mut Session) -> Option<Step> {
     }
 }
 
-fn on_text(text: Utf8Bytes, session: &mut Session, now: Instant) -> Step {
-    let Some(output) = output_text(text.as_str()) else { return on_json(text.as_bytes(), session, now) };
+fn on_text(text: Utf8Bytes, arena: &mut BytesMut, session: &mut Session, now: Instant) -> Step {
+    let Some(output) = output_text(text.as_str(), arena) else {
+        return on_json(text.as_bytes(), session, now);
+    };
     let bytes = match output.data {
         Text::Part(range) => Bytes::from(text).slice(range),
-        Text::Resolved(bytes) => Bytes::from(bytes),
+        Text::Resolved(bytes) => bytes,
     };
     session.on_output(output.kind, output.offset, bytes, now)
 }

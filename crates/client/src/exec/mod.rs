@@ -48,7 +48,7 @@ pub(crate) mod fuzzing {
     //! What [`crate::fuzzing`] drives.
 
     pub(crate) use super::Backoff;
-    pub(crate) use super::frames::step;
+    pub(crate) use super::frames::Frames;
     pub(crate) use super::parse::{OutputText, Text, output_text};
     pub(crate) use super::session::{Delivery, Loss, Session, Step};
     pub(crate) use super::websocket::Decoder;

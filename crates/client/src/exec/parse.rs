@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 use sandwire_protocol::StreamKind;
 
@@ -23,11 +24,14 @@ pub(crate) enum Text {
     /// A part of the message.
     Part(Range<usize>),
     /// With its escapes resolved.
-    Resolved(Vec<u8>),
+    Resolved(Bytes),
 }
 
-/// Reads an output frame.
-pub(crate) fn output_text(message: &str) -> Option<OutputText> {
+/// Memory that is taken at once for the text of many frames.
+const ARENA: usize = 32 * 1024;
+
+/// Reads an output frame. Text whose escapes are resolved is put into the arena.
+pub(crate) fn output_text(message: &str, arena: &mut BytesMut) -> Option<OutputText> {
     let mut reader = Reader { bytes: message.as_bytes(), at: 0 };
     let (mut kind, mut data, mut offset) = (None, None, None);
     reader.skip_space();
@@ -40,7 +44,7 @@ pub(crate) fn output_text(message: &str) -> Option<OutputText> {
         reader.skip_space();
         match key {
             b"type" if kind.is_none() => kind = Some(stream(reader.plain_string()?)?),
-            b"data" if data.is_none() => data = Some(reader.string()?),
+            b"data" if data.is_none() => data = Some(reader.string(arena)?),
             b"offset" if offset.is_none() => offset = Some(reader.number()?),
             _ => return None,
         }
@@ -111,27 +115,31 @@ impl<'a> Reader<'a> {
         Some((rest.get(..length)?, *rest.get(length)?))
     }
 
-    fn string(&mut self) -> Option<Text> {
+    fn string(&mut self, arena: &mut BytesMut) -> Option<Text> {
         self.expect(b'"')?;
         let start = self.at;
         let (text, end) = self.run()?;
         if end == b'"' {
             return Some(Text::Part(start..start + text.len()));
         }
-        let mut resolved = Vec::with_capacity(self.rest().len() + text.len());
-        resolved.extend_from_slice(text);
+        arena.clear();
+        let size = self.rest().len() + text.len();
+        if arena.capacity() < size {
+            arena.reserve(size.max(ARENA));
+        }
+        arena.extend_from_slice(text);
         loop {
-            self.escape(&mut resolved)?;
+            self.escape(arena)?;
             let (text, end) = self.run()?;
-            resolved.extend_from_slice(text);
+            arena.extend_from_slice(text);
             if end == b'"' {
-                return Some(Text::Resolved(resolved));
+                return Some(Text::Resolved(arena.split().freeze()));
             }
         }
     }
 
     /// What follows a backslash.
-    fn escape(&mut self, resolved: &mut Vec<u8>) -> Option<()> {
+    fn escape(&mut self, resolved: &mut BytesMut) -> Option<()> {
         let byte = match self.next()? {
             b'n' => b'\n',
             b't' => b'\t',
@@ -142,11 +150,11 @@ impl<'a> Reader<'a> {
             b'u' => return self.unicode(resolved),
             _ => return None,
         };
-        resolved.push(byte);
+        resolved.extend_from_slice(&[byte]);
         Some(())
     }
 
-    fn unicode(&mut self, resolved: &mut Vec<u8>) -> Option<()> {
+    fn unicode(&mut self, resolved: &mut BytesMut) -> Option<()> {
         let unit = self.hex4()?;
         let code = match unit {
             0xD800..=0xDBFF => {
@@ -191,10 +199,14 @@ mod tests {
     use sandwire_protocol::{OutputFrame, ServerFrame};
     use std::borrow::Cow;
 
+    fn output_text(message: &str) -> Option<OutputText> {
+        super::output_text(message, &mut BytesMut::new())
+    }
+
     fn text(message: &str, frame: &OutputText) -> Vec<u8> {
         match &frame.data {
             Text::Part(range) => message.as_bytes()[range.clone()].to_vec(),
-            Text::Resolved(bytes) => bytes.clone(),
+            Text::Resolved(bytes) => bytes.to_vec(),
         }
     }
 
@@ -246,6 +258,18 @@ mod tests {
             r#"{"type":"stdout","offset":1}"#,
         ] {
             assert_eq!(output_text(message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn one_arena_serves_many_frames() {
+        let mut arena = BytesMut::new();
+        let message = |n: usize| format!(r#"{{"type":"stdout","data":"{}\n","offset":0}}"#, "x".repeat(n));
+        let texts: Vec<_> = (0..2000).map(|n| super::output_text(&message(n * 7), &mut arena)).collect();
+        for (n, output) in texts.into_iter().enumerate() {
+            let Some(OutputText { data: Text::Resolved(bytes), .. }) = output else { panic!("not resolved") };
+            assert_eq!(bytes, "x".repeat(n * 7) + "\n");
+            assert!(super::output_text(r#"{"type":"stdout","data":"\n\x"}"#, &mut arena).is_none());
         }
     }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Detour;
 use super::connection::{Connection, Received};
-use super::frames::{message, step};
+use super::frames::{Frames, message};
 use super::outbox::{Outbox, Reply, answer};
 use super::output::{End, Output};
 use super::session::{Delivery, Finish, Loss, Session, Step};
@@ -64,6 +64,7 @@ pub(crate) struct Attachment {
     pub(crate) output: Arc<Output>,
     pub(crate) controls: mpsc::UnboundedReceiver<Control>,
     pub(crate) outbox: Outbox,
+    pub(crate) frames: Frames,
     pub(crate) detour: Detour,
     /// Who writes to stdin, for servers with the extension.
     pub(crate) writer: String,
@@ -172,7 +173,7 @@ impl Attachment {
 
     fn received(&mut self, received: Received) -> Option<Turn> {
         let step = match received {
-            Some(Ok(message)) if !message.is_close() => step(message, &mut self.session)?,
+            Some(Ok(message)) if !message.is_close() => self.frames.step(message, &mut self.session)?,
             end => self.session.on_lost(&loss(end), Instant::now()),
         };
         self.apply(step)

@@ -40,8 +40,16 @@ fn push_head(buffer: &mut Vec<u8>, first: u8, masked: u8, length: usize) {
     }
 }
 
-/// The payload of the client's frame at the start of `bytes`, unmasked; `None` while it is not there in full.
-pub(crate) fn unmask(bytes: &[u8]) -> Option<Vec<u8>> {
+/// Takes the client's frame at the start of `bytes`: its payload, unmasked; `None` while it is not there in full.
+pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let (payload, rest) = unmask(bytes)?;
+    let taken = bytes.len() - rest;
+    bytes.drain(..taken);
+    Some(payload)
+}
+
+/// The first frame's payload, and how many bytes follow it.
+fn unmask(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (_, rest) = bytes.split_first()?;
     let (length, rest) = rest.split_first()?;
     let (length, rest) = match length & 127 {
@@ -56,6 +64,6 @@ pub(crate) fn unmask(bytes: &[u8]) -> Option<Vec<u8>> {
         length => (usize::from(length), rest),
     };
     let (mask, rest) = rest.split_first_chunk::<4>()?;
-    let payload = rest.get(..length)?;
-    Some(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect())
+    let (payload, rest) = rest.split_at_checked(length)?;
+    Some((payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect(), rest.len()))
 }

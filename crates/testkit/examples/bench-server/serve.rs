@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::emit::Emit;
-use crate::frame::{CLOSE, TEXT, push, unmask};
+use crate::frame::{CLOSE, TEXT, push, take};
 
 const WRITE: usize = 256 * 1024;
 const END: &[u8] = b"\r\n\r\n";
@@ -64,13 +64,7 @@ async fn command(mut stream: TcpStream, head: &str, mut rest: Vec<u8>) -> io::Re
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n{selected}sec-websocket-accept: {accept}\r\n\r\n"
     );
     stream.write_all(upgrade.as_bytes()).await?;
-    let opening = loop {
-        if let Some(opening) = unmask(&rest) {
-            break opening;
-        }
-        read(&mut stream, &mut rest).await?;
-    };
-    let opening: Value = serde_json::from_slice(&opening)?;
+    let opening = opening(&mut stream, &mut rest).await?;
     let text = opening.get("command").and_then(Value::as_str).unwrap_or_default();
     let emit = Emit::parse(text, extended).ok_or(ErrorKind::InvalidInput)?;
     play(&mut stream, opening.get("command_id").unwrap_or(&Value::Null), emit).await?;
@@ -78,6 +72,19 @@ async fn command(mut stream: TcpStream, head: &str, mut rest: Vec<u8>) -> io::Re
     let mut unread = [0; 1024];
     while stream.read(&mut unread).await? > 0 {}
     Ok(())
+}
+
+/// The first frame with a command; acknowledgements of the extension may come before it.
+async fn opening(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<Value> {
+    loop {
+        while let Some(frame) = take(bytes) {
+            let frame: Value = serde_json::from_slice(&frame)?;
+            if frame.get("command").is_some() {
+                return Ok(frame);
+            }
+        }
+        read(stream, bytes).await?;
+    }
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {

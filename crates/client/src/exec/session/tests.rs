@@ -18,7 +18,7 @@ fn session(timeout: u64) -> (Session, Instant) {
 }
 
 fn text(session: &mut Session, text: &str) -> Step {
-    frames::step(Message::text(text), session).unwrap_or(Step::Ignore)
+    frames::Frames::default().step(Message::text(text), session).unwrap_or(Step::Ignore)
 }
 
 fn running(timeout: u64) -> (Session, Instant) {
@@ -69,7 +69,7 @@ fn a_normal_run() {
     assert_eq!(delivered(step), Some((Stdout, "é\n".to_owned(), 0)));
     assert_eq!(session.next_offset(Stdout), 3);
     let binary = Message::binary(br#"{"type":"exit","exit_code":3}"#.to_vec());
-    let finish = end(frames::step(binary, &mut session).unwrap());
+    let finish = end(frames::Frames::default().step(binary, &mut session).unwrap());
     assert_eq!((finish.outcome, finish.exit_code), (CommandOutcome::Exited, Some(3)));
     assert!(matches!(text(&mut session, STARTED), Step::Ignore), "nothing after the end");
 }
@@ -514,7 +514,7 @@ proptest! {
         let (mut session, now) = session(0);
         session.on_opening(extended, now);
         for message in messages {
-            frames::step(Message::binary(message), &mut session);
+            frames::Frames::default().step(Message::binary(message), &mut session);
         }
     }
 

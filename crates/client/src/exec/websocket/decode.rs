@@ -23,8 +23,8 @@ const CONTROL_MAX: u64 = 125;
 /// Space for the first read. A connection is made for each command, and most say little.
 const READ_MIN: usize = 8 * 1024;
 
-/// Space for a read of a connection that brings much.
-const READ_MAX: usize = 256 * 1024;
+/// Space for the reads of a connection that brings much. Larger blocks of memory come fresh from the kernel each time.
+const READ_MAX: usize = 96 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -50,15 +50,21 @@ impl Decoder {
         Self { buffer: BytesMut::from(read), header: None, fragments: None, space: READ_MIN }
     }
 
-    /// Where the next bytes are to be appended: it has room for some.
+    /// Where the next bytes are to be appended: it has room for some. A new block is begun early enough that little has
+    /// to be moved into it.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
-        self.buffer.reserve(self.space);
+        let spare = self.buffer.capacity() - self.buffer.len();
+        let length = self.header.as_ref().map_or(0, |(_, length)| *length);
+        let missing = length.saturating_sub(self.buffer.len()).min(READ_MAX);
+        if spare < missing.max(self.space / 4) {
+            self.buffer.reserve(self.space.max(missing));
+        }
         &mut self.buffer
     }
 
-    /// So many were appended. A read that fills its space is followed by a larger one.
-    pub(crate) fn appended(&mut self, count: usize) {
-        if count >= self.space {
+    /// Something was appended. Where that left no space, there is more of it next time.
+    pub(crate) fn appended(&mut self) {
+        if self.buffer.len() == self.buffer.capacity() {
             self.space = (self.space * 2).min(READ_MAX);
         }
     }

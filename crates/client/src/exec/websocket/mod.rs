@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
                 this.closed = true;
                 return Poll::Ready(Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))));
             }
-            this.decoder.appended(read);
+            this.decoder.appended();
         }
     }
 }
