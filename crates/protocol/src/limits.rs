@@ -82,6 +82,10 @@ pub const RING_REPLAY_BYTES: usize = RING_BUFFER_BYTES / 4 * 3;
 /// background that logs without a pause must not keep its command from ending.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// Wait for the last output of a command whose sandbox is gone. There is little in its pipes, and where a full ring
+/// buffer holds that back, nobody can come back for it.
+pub const ORPHAN_DRAIN: Duration = Duration::from_secs(1);
+
 /// Wait for the exit report of a killed command. Only a process stuck in the kernel takes longer, or an `init` that
 /// does not do its work: the sandbox fails.
 pub const KILL_GRACE: Duration = Duration::from_secs(10);

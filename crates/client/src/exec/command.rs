@@ -282,6 +282,9 @@ impl Command {
         if signal == Signal::Kill {
             return self.kill().await;
         }
+        if self.output.has_ended() {
+            return Ok(false);
+        }
         self.needs_extension(&format!("send {signal}"))?;
         self.ask(|reply| Control::Signal(signal, reply)).await
     }
@@ -291,6 +294,9 @@ impl Command {
     /// # Errors
     /// `VALIDATION_FAILED` if it has no terminal, `UNSUPPORTED` if the server can't.
     pub async fn resize(&self, cols: u16, rows: u16) -> Result<bool, Error> {
+        if self.output.has_ended() {
+            return Ok(false);
+        }
         self.needs_extension("resize a terminal")?;
         if !self.pty {
             let message = "the command has no terminal to resize; run it with `pty: true`";
@@ -308,8 +314,8 @@ impl Command {
         Err(error.with(|details| details.operation = Some("command")))
     }
 
-    /// Writes to stdin; `false` if the command or its stdin was over. Returns when the server took it, or, without
-    /// the extension, when it was handed to the network.
+    /// Writes to stdin; `false` if the command or its stdin was over. Returns when it was handed to the network; with
+    /// the extension, what is lost there is sent again.
     ///
     /// # Errors
     /// Without the extension `UNSUPPORTED` for bytes that are not UTF-8.

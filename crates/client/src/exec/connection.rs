@@ -23,7 +23,7 @@ pub(super) type Received = Option<Result<Message, WsError>>;
 enum Writing {
     Idle,
     Flushing,
-    /// Reading will tell what happened.
+    /// If anybody reads, that will tell what happened.
     Broken,
 }
 
@@ -44,7 +44,12 @@ impl Connection {
         if self.writing != Writing::Broken && matches!(self.poll_write(cx, outbox), Poll::Ready(Err(_))) {
             self.writing = Writing::Broken;
         }
-        if read { self.socket.poll_next_unpin(cx) } else { Poll::Pending }
+        match self.writing {
+            _ if read => self.socket.poll_next_unpin(cx),
+            // Nobody reads, so nothing else would tell; what is unread will be asked for again.
+            Writing::Broken => Poll::Ready(None),
+            Writing::Idle | Writing::Flushing => Poll::Pending,
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Result<(), WsError>> {

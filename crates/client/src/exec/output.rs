@@ -138,9 +138,8 @@ impl Output {
         let pieces = state.queue.take(want);
         let end = state.end.clone().filter(|_| state.queue.is_empty(want));
         drop(state);
-        if !pieces.is_empty() {
-            self.writable.notify_one();
-        }
+        // Also where nothing was taken: who takes what decides on the room.
+        self.writable.notify_one();
         let mut batch = decode(&mut decoders, pieces, raw);
         if end.is_some() {
             let wanted = decoders.iter_mut().filter(|decoder| want.includes(decoder.kind()));
@@ -195,12 +194,12 @@ impl Output {
         }
     }
 
-    /// Position after the last byte that was handed over, or that came if nobody ever took a batch.
+    /// Position after the last byte that was handed over; of all that came, if only the result was asked for.
     pub(crate) fn position(&self, kind: StreamKind) -> u64 {
         let [stdout, stderr] = &*lock(&self.decoders);
         let state = lock(&self.state);
         match kind {
-            _ if !state.iterated => state.queue.received(kind),
+            _ if !state.iterated && state.queue.result_wanted => state.queue.received(kind),
             StreamKind::Stdout => stdout.position(),
             StreamKind::Stderr => stderr.position(),
         }

@@ -106,11 +106,11 @@ async fn a_loop_beyond_what_is_kept_holds_the_command_back_until_it_pauses() {
     let output = Output::new(MIB / 2, [0; 2], false, true);
     lock(&output.state).queue.result_wanted = true;
     lock(&output.state).queue.iterating = true;
-    fill(&output, Stdout, 0, 16);
-    assert!(!output.has_room());
+    fill(&output, Stdout, 0, 20);
+    assert!(!output.has_room(), "four are in the head, the others are the loop's alone");
     output.pause();
     assert!(output.has_room());
-    fill(&output, Stdout, 16, 32);
+    fill(&output, Stdout, 20, 28);
     assert!(output.has_room());
     let items: Vec<Item> =
         std::iter::from_fn(|| Some(try_all(&output)).filter(|batch| !batch.is_empty())).flatten().collect();
@@ -141,6 +141,48 @@ async fn an_unread_stream_never_stalls_the_other() {
     output.finish(finished(&output), Vec::new());
     assert_eq!(taken + lengths_of(&output, Want::Only(Stderr)).await, 128 * PIECE);
     assert!(output.next_batch(Want::Only(Stdout)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_loop_gets_everything_though_its_result_is_waited_for() {
+    let output = Output::new(4 * MIB, [0; 2], false, true);
+    try_all(&output);
+    lock(&output.state).queue.result_wanted = true;
+    let mut pushed = 0;
+    while output.has_room() {
+        fill(&output, Stdout, pushed, 3);
+        pushed += 3;
+    }
+    fill(&output, Stdout, pushed, 64);
+    output.finish(finished(&output), Vec::new());
+    let items: Vec<Item> =
+        std::iter::from_fn(|| Some(try_all(&output)).filter(|batch| !batch.is_empty())).flatten().collect();
+    assert!(!items.iter().any(|item| matches!(item, Item::Gap(_))));
+    assert_eq!(items.iter().map(|item| measures(item).2).sum::<usize>(), (pushed + 64) * PIECE);
+}
+
+#[tokio::test]
+async fn who_reads_one_stream_frees_the_task_that_the_other_holds() {
+    let output = Output::new(64 * MIB, [0; 2], true, true);
+    fill(&output, Stdout, 0, 16);
+    assert!(!output.has_room());
+    let mut room = std::pin::pin!(output.room());
+    assert!(futures_util::poll!(&mut room).is_pending());
+    assert!(output.try_batch(Want::Only(Stderr)).is_none());
+    assert!(futures_util::poll!(&mut room).is_ready() && output.has_room());
+}
+
+#[test]
+fn small_pieces_that_stay_do_not_hold_the_blocks_they_came_in() {
+    let output = Output::new(64 * MIB, [0; 2], true, true);
+    let block = Bytes::from(vec![b'x'; PIECE]);
+    let deliver = |kind, offset, bytes| {
+        output.push(&mut vec![Delivery { kind, offset, bytes, gap: None }]);
+    };
+    deliver(Stderr, 0, block.slice(0..1));
+    assert!(output.try_batch(Want::Only(Stdout)).is_none());
+    deliver(Stderr, 1, block.slice(1..2));
+    assert!(block.is_unique());
 }
 
 #[tokio::test]
@@ -205,7 +247,10 @@ async fn gaps_come_in_order_and_characters_end_before_them() {
 fn positions_follow_the_consumer() {
     let output = Output::new(MIB, [5, 0], false, true);
     push(&output, Stdout, 5, "é".as_bytes());
-    assert_eq!(output.position(Stdout), 7);
+    assert_eq!(output.position(Stdout), 5, "nobody has it yet");
+    lock(&output.state).queue.result_wanted = true;
+    assert_eq!(output.position(Stdout), 7, "the result has it");
+    lock(&output.state).queue.result_wanted = false;
     try_all(&output);
     push(&output, Stdout, 7, b"more");
     assert_eq!(output.position(Stdout), 7);

@@ -27,6 +27,9 @@ const BATCH_PIECES: usize = 1024;
 /// What a queued piece costs beside its bytes, so that a flood of tiny ones is bounded too.
 const PIECE_COST: usize = 64;
 
+/// Pieces below this size are small against the blocks of memory that they are parts of.
+const SMALL: usize = 16 * 1024;
+
 /// References into retained output of one stream. Beyond it they are joined even across pieces of the other stream,
 /// whose order relative to them is then lost; a command that alternates between its streams byte by byte would
 /// otherwise need more memory for them than for the output.
@@ -103,6 +106,8 @@ pub(super) struct Queue {
     numbers: u64,
     /// Whether the streams are taken one by one.
     apart: bool,
+    /// See [`Queue::thin_out`].
+    thinned: bool,
     /// Whether a consumer is at work.
     pub(super) iterating: bool,
     pub(super) result_wanted: bool,
@@ -117,6 +122,7 @@ impl Queue {
             stderr: Side::new(StreamKind::Stderr, limit, stderr),
             numbers: 0,
             apart: false,
+            thinned: false,
             iterating: false,
             result_wanted: false,
         }
@@ -125,14 +131,18 @@ impl Queue {
     /// Takes over output; `queue` unless nobody will ever take pieces.
     pub(super) fn push(&mut self, kind: StreamKind, offset: u64, bytes: Bytes, queue: bool) {
         self.numbers += 1;
-        let number = self.numbers;
+        let (number, thinned) = (self.numbers, self.thinned);
         let side = self.side_mut(kind);
         side.received = offset.saturating_add(length(bytes.len()));
         let start = side.retained.total();
         Arc::make_mut(&mut side.retained).push(&bytes);
         if queue && !side.discarded {
             side.queued += cost(bytes.len());
-            side.entries.push_back(Entry { number, content: Content::Data { offset, start, bytes } });
+            let mut entry = Entry { number, content: Content::Data { offset, start, bytes } };
+            if thinned {
+                entry.own();
+            }
+            side.entries.push_back(entry);
         }
     }
 
@@ -160,6 +170,7 @@ impl Queue {
         self.iterating = true;
         if let Want::Only(kind) = want {
             self.apart = true;
+            self.thin_out();
             self.side_mut(kind).wanted = true;
         }
     }
@@ -167,6 +178,7 @@ impl Queue {
     /// Nobody takes this stream any more: it never holds anything back again.
     pub(super) fn discard(&mut self, kind: StreamKind) {
         self.apart = true;
+        self.thin_out();
         let side = self.side_mut(kind);
         (side.discarded, side.kept, side.queued) = (true, 0, 0);
         side.entries = VecDeque::new();
@@ -183,9 +195,7 @@ impl Queue {
     /// Whether more may be pushed; lifts the bound where that is allowed.
     pub(super) fn make_room(&mut self) -> bool {
         for kind in [StreamKind::Stdout, StreamKind::Stderr] {
-            if self.queued() >= QUEUE_BYTES && self.may_spool(kind) {
-                self.spool(kind);
-            }
+            self.spool(kind);
         }
         self.queued() < QUEUE_BYTES
     }
@@ -219,18 +229,32 @@ impl Queue {
         }
     }
 
-    fn may_spool(&self, kind: StreamKind) -> bool {
+    /// Which pieces of a stream may become references: those that end before that position of what was received.
+    fn spool_limit(&self, kind: StreamKind) -> u64 {
         let side = self.side(kind);
         if (self.apart && !side.wanted) || (self.result_wanted && !self.iterating) {
-            return true;
+            return u64::MAX;
         }
         let starves_the_other = self.apart && self.side(other(kind)).entries.is_empty();
-        (self.result_wanted || starves_the_other) && side.retained.fits(length(FRAME_OUTPUT_MAX))
+        // A consumer must get everything, and the head is what the result never drops.
+        if self.result_wanted || starves_the_other { side.retained.head_limit() } else { 0 }
     }
 
     /// Takes the bytes out of a stream's oldest pieces until the queue is within its bound.
     fn spool(&mut self, kind: StreamKind) {
-        while self.queued() >= QUEUE_BYTES && self.side_mut(kind).keep_next() {}
+        let limit = self.spool_limit(kind);
+        while self.queued() >= QUEUE_BYTES && self.side_mut(kind).keep_next(limit) {
+            self.thin_out();
+        }
+    }
+
+    /// From now on pieces may stay behind those that came with them, and each would hold the whole block of memory that
+    /// it was read into: small ones get memory of their own.
+    fn thin_out(&mut self) {
+        if !std::mem::replace(&mut self.thinned, true) {
+            self.stdout.entries.iter_mut().for_each(Entry::own);
+            self.stderr.entries.iter_mut().for_each(Entry::own);
+        }
     }
 
     fn side(&self, kind: StreamKind) -> &Side {
@@ -282,14 +306,17 @@ impl Side {
         }
     }
 
-    /// Takes the bytes out of the oldest piece that has some; false if there is none.
-    fn keep_next(&mut self) -> bool {
+    /// Takes the bytes out of the oldest piece that has some; false if there is none, or it reaches beyond `limit`.
+    fn keep_next(&mut self, limit: u64) -> bool {
         let Some(entry) = self.entries.get_mut(self.kept) else { return false };
         let Content::Data { offset, start, bytes } = &entry.content else {
             self.kept += 1;
             return true;
         };
         let (offset, start, len, number) = (*offset, *start, bytes.len(), entry.number);
+        if start.saturating_add(length(len)) > limit {
+            return false;
+        }
         self.queued = self.queued.saturating_sub(cost(len));
         entry.content = Content::Kept { offset, start, len };
         let crowded = self.kept >= KEPT_MAX;
@@ -304,6 +331,15 @@ impl Side {
 }
 
 impl Entry {
+    /// Moves a small piece into memory of its own.
+    fn own(&mut self) {
+        if let Content::Data { bytes, .. } = &mut self.content
+            && bytes.len() < SMALL
+        {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+    }
+
     /// Becomes one with the reference that follows it, if that continues it.
     fn absorbs(&mut self, next: u64, next_start: u64, next_len: usize, number: u64, crowded: bool) -> bool {
         let adjacent = crowded || self.number + 1 == number;

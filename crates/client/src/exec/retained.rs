@@ -46,9 +46,9 @@ impl Retained {
         self.total > length(self.head.len() + self.tail.len())
     }
 
-    /// Whether `more` bytes fit without dropping any.
-    pub(crate) fn fits(&self, more: u64) -> bool {
-        self.total.saturating_add(more) <= length(self.limit)
+    /// What comes before this position is never dropped.
+    pub(crate) fn head_limit(&self) -> u64 {
+        length(self.limit.div_ceil(2))
     }
 
     /// The bytes at `start..start + len` of what was received, if they are still here.

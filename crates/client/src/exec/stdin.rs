@@ -3,6 +3,9 @@
 //! A server with the extension counts what it took from us, so what a lost connection swallowed is sent again and
 //! nothing twice, and no more than [`STDIN_WINDOW`] is ever under way. Any other server takes text and says nothing
 //! of it: there a message counts as arrived once it was written.
+//!
+//! A caller is answered when its last byte was written. The server's word may stand behind output that the same caller
+//! has yet to take.
 
 use std::collections::VecDeque;
 
@@ -182,7 +185,7 @@ enum End {
     Sent,
 }
 
-/// Bytes by their position; a reply comes when the server took the last byte of a call.
+/// Bytes by their position.
 #[derive(Debug, Default)]
 struct CountedWay {
     unsent: VecDeque<Bytes>,
@@ -245,6 +248,13 @@ impl CountedWay {
         }
         self.cursor += length(&piece);
         self.sent.push_back(piece);
+        while let Some((end, _)) = self.replies.front()
+            && *end <= self.cursor
+        {
+            if let Some((_, reply)) = self.replies.pop_front() {
+                answer(reply, Ok(true));
+            }
+        }
     }
 
     fn attached(&mut self, offset: u64) {
@@ -269,13 +279,6 @@ impl CountedWay {
                 self.sent.pop_front();
             }
             self.taken += length(&piece);
-        }
-        while let Some((end, _)) = self.replies.front()
-            && *end <= self.taken
-        {
-            if let Some((_, reply)) = self.replies.pop_front() {
-                answer(reply, Ok(true));
-            }
         }
     }
 }

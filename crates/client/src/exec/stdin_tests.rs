@@ -107,12 +107,13 @@ fn a_server_that_takes_nothing_is_sent_a_window() {
     assert_eq!(sent, STDIN_WINDOW);
     stdin.taken(10);
     assert_eq!(write_all(&mut stdin).iter().map(Message::len).collect::<Vec<_>>(), [10 + HEADER]);
-    assert!(answer.try_recv().is_err());
+    assert!(answer.try_recv().is_err(), "it is not written yet");
     for taken in [STDIN_WINDOW, 2 * STDIN_WINDOW, 3 * STDIN_WINDOW] {
         write_all(&mut stdin);
         stdin.taken(taken as u64);
     }
     assert!(answer.try_recv().unwrap().unwrap());
+    assert!(stdin.next().is_none());
 }
 
 #[test]

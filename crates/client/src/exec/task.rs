@@ -119,7 +119,8 @@ impl Attachment {
     async fn attached(&mut self, connection: &mut Connection) -> Turn {
         let mut pings = interval_at(tokio::time::Instant::now() + PING_INTERVAL, PING_INTERVAL);
         loop {
-            let room = self.output.has_room();
+            // A killed command says little more, and its end must be seen whether its output is taken or not.
+            let room = self.output.has_room() || self.session.killed();
             let received = poll_fn(|cx| connection.poll(cx, &mut self.outbox, room));
             tokio::select! {
                 biased;

@@ -36,11 +36,13 @@ pub struct Attachment {
     changed: watch::Receiver<()>,
     /// The stream that is looked at first: they take turns.
     first: StreamKind,
+    /// Whether the client said that it leaves.
+    left: bool,
 }
 
 impl Attachment {
     pub(super) fn new(command: Arc<Command>, key: u64, changed: watch::Receiver<()>) -> Self {
-        Self { command, key, changed, first: StreamKind::Stdout }
+        Self { command, key, changed, first: StreamKind::Stdout, left: false }
     }
 
     /// The command.
@@ -51,6 +53,11 @@ impl Attachment {
     /// Its number among the command's attachments.
     pub fn key(&self) -> u64 {
         self.key
+    }
+
+    /// The client leaves on purpose: it will not come back for what it has not acknowledged.
+    pub fn leave(&mut self) {
+        self.left = true;
     }
 
     /// Waits until the command runs and returns its process id, or why it does not.
@@ -94,7 +101,7 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.command.detach(self.key);
+        self.command.detach(self.key, !self.left);
     }
 }
 

@@ -275,13 +275,13 @@ impl Command {
         self.wake_pumps();
     }
 
-    pub(super) fn detach(&self, key: u64) {
+    pub(super) fn detach(&self, key: u64, lost: bool) {
         let now = Instant::now();
         let mut state = lock(&self.state);
         state.attachments -= 1;
         state.alone_since = now;
         for stream in &mut state.streams {
-            stream.detach(key, now);
+            stream.detach(key, lost, now);
         }
         drop(state);
         self.poke.notify_one();

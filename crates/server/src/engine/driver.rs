@@ -15,7 +15,7 @@ use std::pin::Pin;
 
 use sandwire_isolate::wire::{Failure, Spawn};
 use sandwire_protocol::StreamKind;
-use sandwire_protocol::limits::{DRAIN_MAX, DRAIN_QUIET, KILL_GRACE, START_DEADLINE};
+use sandwire_protocol::limits::{DRAIN_MAX, DRAIN_QUIET, KILL_GRACE, ORPHAN_DRAIN, START_DEADLINE};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -238,7 +238,7 @@ impl<'a> Watch<'a> {
                     }
                     Err(_) => {
                         // Everything inside dies with init; what it said before is still in the pipes.
-                        let drained = drained || timeout(KILL_GRACE, &mut pumps).await.is_ok();
+                        let drained = drained || timeout(ORPHAN_DRAIN, &mut pumps).await.is_ok();
                         return (End::Failed(Fault::gone()), drained);
                     }
                 },

@@ -110,7 +110,10 @@ impl Stdin {
     pub fn taken(&self, writer: &str) -> u64 {
         let mut queue = lock(&self.queue);
         let taken = queue.writers.taken(writer);
-        queue.writers.set(writer, taken);
+        // One that never wrote need not be known, and must not push out one that did.
+        if taken > 0 {
+            queue.writers.set(writer, taken);
+        }
         taken
     }
 

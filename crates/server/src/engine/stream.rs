@@ -4,6 +4,7 @@
 //! - The slowest *live* reader sets the pace. It also keeps [`RING_REPLAY_BYTES`] behind its cursor, because what
 //!   was handed to a socket may be lost with it and be asked for again.
 //! - One that acknowledges keeps what it has not acknowledged instead: more may be on its way than is kept otherwise.
+//!   If its connection is lost, all that is kept for as long as it is likely to come back.
 //! - A reader that takes nothing of what waits for it for [`SLOW_READER_GRACE`] is no longer live.
 //! - With no live reader, the buffer holds for the same time after the last one left, or after the start.
 //! - After that the oldest bytes go, and a reader that wanted them sees its next offset jump.
@@ -14,7 +15,9 @@
 //! A plain value: time comes in as an argument, the lock and the wake-ups belong to [`super::command`].
 
 use bytes::BytesMut;
-use sandwire_protocol::limits::{FRAME_OUTPUT_MAX, RING_BUFFER_BYTES, RING_REPLAY_BYTES, SLOW_READER_GRACE};
+use sandwire_protocol::limits::{
+    ATTACHMENTS_MAX, FRAME_OUTPUT_MAX, RING_BUFFER_BYTES, RING_REPLAY_BYTES, SLOW_READER_GRACE,
+};
 use tokio::time::Instant;
 
 use super::ring::Ring;
@@ -53,6 +56,8 @@ struct Reader {
     cursor: Cursor,
     /// What the client is known to have, if it ever says.
     acknowledged: Option<u64>,
+    /// Whether its connection is gone, with what was not acknowledged.
+    gone: bool,
     /// Since when bytes have waited for it, or when it last took some.
     since: Instant,
 }
@@ -81,12 +86,22 @@ impl Stream {
             Form::Raw => Cursor::Raw(offset),
             Form::Text => self.text.locate(offset, &self.ring).map_or(Cursor::Ahead(offset), Cursor::Text),
         };
-        self.readers.push(Reader { key, cursor, acknowledged: None, since: now });
+        self.readers
+            .retain(|reader| !reader.gone || (reader.is_awaited(now) && !reader.may_be_back_at(offset)));
+        self.readers.push(Reader { key, cursor, acknowledged: None, gone: false, since: now });
     }
 
-    pub(super) fn detach(&mut self, key: u64, now: Instant) {
-        self.readers.retain(|reader| reader.key != key);
+    /// `lost`: its client did not say that it leaves.
+    pub(super) fn detach(&mut self, key: u64, lost: bool, now: Instant) {
         self.left = now;
+        for reader in self.readers.iter_mut().filter(|reader| reader.key == key) {
+            (reader.gone, reader.since) = (true, now);
+        }
+        self.readers.retain(|reader| !reader.gone || (reader.is_awaited(now) && (lost || reader.key != key)));
+        while self.readers.iter().filter(|reader| reader.gone).count() > ATTACHMENTS_MAX {
+            let oldest = self.readers.iter().position(|reader| reader.gone);
+            oldest.map(|at| self.readers.remove(at));
+        }
     }
 
     /// Appends output. The caller keeps to [`Stream::room`], unless it means to evict.
@@ -193,9 +208,24 @@ impl Stream {
 }
 
 impl Reader {
+    /// Whether one that is gone left something unacknowledged not long ago.
+    fn is_awaited(&self, now: Instant) -> bool {
+        self.acknowledged.is_some() && now < self.since + SLOW_READER_GRACE
+    }
+
+    /// Whether a reader that wants output from `offset` on may be this one: somewhere between what it acknowledged and
+    /// what was sent to it.
+    fn may_be_back_at(&self, offset: u64) -> bool {
+        match self.cursor {
+            Cursor::Raw(next) => self.acknowledged.is_some_and(|known| known <= offset) && offset <= next,
+            Cursor::Text(_) | Cursor::Ahead(_) => false,
+        }
+    }
+
     /// Whether something waits for it, or for its acknowledgement.
     fn is_behind(&self, ring: &Ring, text: &TextMap) -> bool {
-        self.acknowledged.map_or_else(|| self.cursor.waits(ring, text), |known| known < ring.end())
+        self.gone
+            || self.acknowledged.map_or_else(|| self.cursor.waits(ring, text), |known| known < ring.end())
     }
 
     /// The oldest position that is kept for it.

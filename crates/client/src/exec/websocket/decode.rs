@@ -4,6 +4,7 @@
 //! the buffer that was read into, not copies; tungstenite's reader clears that buffer for every read and asks the
 //! kernel for little at a time, which made up most of what streaming cost (see `docs/ARCHITECTURE.md`).
 
+use std::collections::VecDeque;
 use std::io::Cursor;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -23,8 +24,15 @@ const CONTROL_MAX: u64 = 125;
 /// Space for the first read. A connection is made for each command, and most say little.
 const READ_MIN: usize = 8 * 1024;
 
-/// Space for the reads of a connection that brings much. Larger blocks of memory come fresh from the kernel each time.
-const READ_MAX: usize = 96 * 1024;
+/// Space for the reads of a connection that brings much.
+const READ_MAX: usize = 128 * 1024;
+
+/// What such a connection reads into: with room for the beginning of a message that the last block ended in.
+const BLOCK: usize = READ_MAX + READ_MAX / 2;
+
+/// Blocks that are used again once nothing of them is in use: about what a full queue holds. Memory that comes fresh from
+/// the kernel costs more than all that is done with it here.
+const BLOCKS_MAX: usize = 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -36,6 +44,8 @@ pub(crate) struct Decoder {
     fragments: Option<Fragments>,
     /// Space to offer to the next read.
     space: usize,
+    /// Handles to blocks that may be in use still, the oldest first.
+    blocks: VecDeque<BytesMut>,
 }
 
 #[derive(Debug)]
@@ -47,7 +57,8 @@ struct Fragments {
 impl Decoder {
     /// `read` are bytes that came with the answer to the upgrade.
     pub(crate) fn new(read: &[u8]) -> Self {
-        Self { buffer: BytesMut::from(read), header: None, fragments: None, space: READ_MIN }
+        let (buffer, blocks) = (BytesMut::from(read), VecDeque::new());
+        Self { buffer, header: None, fragments: None, space: READ_MIN, blocks }
     }
 
     /// Where the next bytes are to be appended: it has room for some. A new block is begun early enough that little has
@@ -57,9 +68,25 @@ impl Decoder {
         let length = self.header.as_ref().map_or(0, |(_, length)| *length);
         let missing = length.saturating_sub(self.buffer.len()).min(READ_MAX);
         if spare < missing.max(self.space / 4) {
-            self.buffer.reserve(self.space.max(missing));
+            if self.space == READ_MAX && self.buffer.len() <= BLOCK - READ_MAX {
+                self.begin_block();
+            } else {
+                self.buffer.reserve(self.space.max(missing));
+            }
         }
         &mut self.buffer
+    }
+
+    fn begin_block(&mut self) {
+        let rest = self.buffer.split();
+        let reusable = self.blocks.front_mut().is_some_and(|oldest| oldest.try_reclaim(BLOCK));
+        let reused = if reusable { self.blocks.pop_front() } else { None };
+        let mut block = reused.unwrap_or_else(|| BytesMut::with_capacity(BLOCK));
+        if self.blocks.len() < BLOCKS_MAX {
+            self.blocks.push_back(block.split_to(0));
+        }
+        block.extend_from_slice(&rest);
+        self.buffer = block;
     }
 
     /// Something was appended. Where that left no space, there is more of it next time.

@@ -101,6 +101,33 @@ fn a_busy_connection_is_read_in_larger_pieces_and_a_quiet_one_is_not() {
     }
 }
 
+#[test]
+fn blocks_are_used_again_when_nothing_of_them_is_in_use() {
+    let mut decoder = Decoder::new(&[]);
+    decoder.space = READ_MAX;
+    let message = frame(&vec![7; 50_000], OpCode::Data(Data::Binary), true);
+    let mut places = std::collections::HashSet::new();
+    let mut kept = VecDeque::new();
+    for n in 0..400 {
+        let mut rest = &message[..];
+        while !rest.is_empty() {
+            let buffer = decoder.buffer();
+            let (piece, more) = rest.split_at((buffer.capacity() - buffer.len()).min(rest.len()));
+            buffer.extend_from_slice(piece);
+            rest = more;
+        }
+        let Some(Message::Binary(bytes)) = decoder.next().unwrap() else { panic!("not whole") };
+        assert!(bytes.iter().all(|byte| *byte == 7), "{n}");
+        places.insert(bytes.as_ptr() as usize / BLOCK);
+        kept.push_back(bytes);
+        if kept.len() > 10 {
+            kept.pop_front();
+        }
+    }
+    assert!(kept.iter().all(|bytes| bytes.iter().all(|byte| *byte == 7)));
+    assert!(decoder.blocks.len() <= BLOCKS_MAX && places.len() < 40, "{}", places.len());
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..300);
     prop_oneof![

@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -24,6 +24,8 @@ pub(crate) struct WebSocket<S> {
     decoder: Decoder,
     /// Frames on their way out.
     outgoing: BytesMut,
+    /// The answer to the newest ping; older ones need none.
+    pong: Option<Bytes>,
     /// Whether the server closed it, and whether we did.
     closed: bool,
     closing: bool,
@@ -33,7 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Over a stream that was upgraded; `read` are bytes that came with the answer.
     pub(crate) fn new(stream: S, read: &[u8]) -> Self {
         let outgoing = BytesMut::new();
-        Self { stream, decoder: Decoder::new(read), outgoing, closed: false, closing: false }
+        Self { stream, decoder: Decoder::new(read), outgoing, pong: None, closed: false, closing: false }
     }
 
     fn put(&mut self, mut frame: Frame) -> Result<(), Error> {
@@ -48,7 +50,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Answers what has to be answered at once.
     fn react(&mut self, message: &Message) -> Result<(), Error> {
         match message {
-            Message::Ping(payload) if !self.closing => self.put(Frame::pong(payload.clone())),
+            Message::Ping(payload) => {
+                self.pong = Some(payload.clone());
+                Ok(())
+            }
             Message::Close(close) => {
                 self.closed = true;
                 if std::mem::replace(&mut self.closing, true) {
@@ -60,15 +65,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.outgoing.is_empty()
+            && !self.closing
+            && let Some(payload) = self.pong.take()
+        {
+            self.put(Frame::pong(payload))?;
+        }
         while self.outgoing.has_remaining() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.outgoing))?;
             if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                return Poll::Ready(Err(Error::Io(io::ErrorKind::WriteZero.into())));
             }
             self.outgoing.advance(written);
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(Error::Io)
     }
 }
 
@@ -103,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_write_all(cx).map_err(Error::Io)
+        self.poll_write_all(cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
@@ -125,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_write_all(cx).map_err(Error::Io)
+        self.poll_write_all(cx)
     }
 
     /// Says goodbye, and hears the server's.

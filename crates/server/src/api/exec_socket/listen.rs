@@ -133,7 +133,7 @@ async fn next(receiver: &mut Receiver, dialect: Dialect, heard: Option<&Heard>) 
             Ok(Message::Binary(bytes)) if dialect == Dialect::Extended => input(bytes),
             Ok(Message::Binary(bytes)) => decode(bytes, dialect).map(Incoming::Frame),
             Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-            Ok(Message::Close(_)) => return Err(Close::Gone),
+            Ok(Message::Close(_)) => return Err(Close::Left),
             // Too large, or no WebSocket; where the connection broke, nobody reads the refusal.
             Err(error) => return Err(Close::Deaf(Fault::invalid(format!("unreadable message: {error}")))),
         };

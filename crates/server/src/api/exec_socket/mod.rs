@@ -55,6 +55,8 @@ enum Close {
     Deaf(Fault),
     /// The server ends; the client is to come back.
     GoingAway,
+    /// The client said goodbye.
+    Left,
     /// The client is gone.
     Gone,
 }
@@ -115,11 +117,16 @@ async fn converse(
     let (taken, acks) = watch::channel(writer.as_deref().map(|writer| command.stdin().taken(writer)));
     let inbox = Inbox::new(writer, taken);
     let key = attachment.key();
-    tokio::select! {
+    let listener = Listener { command: &command, key, heard: &heard, inbox };
+    let close = tokio::select! {
         biased;
-        close = listen(receiver, dialect, Listener { command: &command, key, heard: &heard, inbox }, early) => close,
+        close = listen(receiver, dialect, listener, early) => close,
         close = speak(sender, dialect, &mut attachment, &heard, acks) => close,
+    };
+    if matches!(close, Close::Left) {
+        attachment.leave();
     }
+    close
 }
 
 /// The attachment that the opening frame asks for, and who writes to stdin by it.
@@ -169,7 +176,7 @@ async fn part(close: Close, mut sender: Sender, mut receiver: Receiver) -> Resul
             (close_code::NORMAL, "")
         }
         Close::GoingAway => (close_code::AWAY, "the server is shutting down"),
-        Close::Gone => return sender.flush().await,
+        Close::Left | Close::Gone => return sender.flush().await,
     };
     sender.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
     if deaf {

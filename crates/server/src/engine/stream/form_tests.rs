@@ -83,7 +83,7 @@ impl Model {
     }
 
     fn attach(&mut self, stream: &mut Stream, key: usize, form: Form, offset: u64, now: Instant) {
-        stream.detach(key as u64, now);
+        stream.detach(key as u64, true, now);
         stream.attach(key as u64, form, offset, now);
         self.clients[key] = Some((form, offset));
     }

@@ -23,7 +23,7 @@ fn nothing_is_lost_while_a_reader_may_come_back() {
     assert_eq!(stream.room(now), Room::HeldUntil(now + SLOW_READER_GRACE));
     assert_eq!(stream.room(now + SLOW_READER_GRACE), Room::Bytes(16));
     stream.attach(1, Form::Text, 0, now);
-    stream.detach(1, now + SECOND);
+    stream.detach(1, true, now + SECOND);
     assert_eq!(stream.room(now + SLOW_READER_GRACE), Room::HeldUntil(now + SECOND + SLOW_READER_GRACE));
 }
 
@@ -57,6 +57,43 @@ fn what_is_not_acknowledged_is_kept() {
     stream.push(&[b'x'; 16], now + SECOND);
     assert_eq!(take(&mut stream, 1, now + SECOND), Some((16, vec![b'x'; 16])));
     assert_eq!(stream.room(now + SECOND + SLOW_READER_GRACE), Room::Bytes(16), "no longer than that");
+}
+
+#[test]
+fn what_a_lost_client_has_not_acknowledged_waits_for_it_whoever_else_reads() {
+    let now = Instant::now();
+    for lost in [true, false] {
+        let mut stream = stream(now);
+        for key in [1, 2] {
+            stream.attach(key, Form::Raw, 0, now);
+            stream.acknowledge(key, 0, now);
+        }
+        stream.push(&[b'x'; 12], now);
+        assert!(take(&mut stream, 1, now).is_some() && take(&mut stream, 2, now).is_some());
+        stream.acknowledge(1, 4, now);
+        stream.acknowledge(2, 12, now);
+        stream.detach(1, lost, now);
+        assert_eq!(stream.room(now), Room::Bytes(if lost { 8 } else { 16 }), "{lost}");
+        stream.attach(3, Form::Raw, 0, now);
+        stream.detach(3, false, now);
+        assert_eq!(
+            stream.room(now),
+            Room::Bytes(if lost { 8 } else { 16 }),
+            "another one's coming changes nothing"
+        );
+        stream.attach(4, Form::Raw, 4, now);
+        stream.acknowledge(4, 12, now);
+        stream.take(4, &mut BytesMut::new(), now);
+        stream.acknowledge(4, 12, now);
+        assert_eq!(stream.room(now), Room::Bytes(16), "it is back");
+    }
+    let mut stream = stream(now);
+    stream.attach(1, Form::Raw, 0, now);
+    stream.acknowledge(1, 0, now);
+    stream.push(&[b'x'; 16], now);
+    stream.detach(1, true, now);
+    assert_eq!(stream.room(now), Room::HeldUntil(now + SLOW_READER_GRACE));
+    assert_eq!(stream.room(now + SLOW_READER_GRACE), Room::Bytes(16), "not for ever");
 }
 
 #[test]
@@ -183,7 +220,7 @@ proptest! {
                 }
                 Step::Detach(key) => {
                     if model.cursors[key as usize].take().is_some() {
-                        stream.detach(key, now);
+                        stream.detach(key, true, now);
                     }
                 }
                 Step::Push(wanted) => {
