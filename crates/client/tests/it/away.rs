@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandwire_client::{Backoff, Call, Client, Command, CommandOutcome, Config, ConfigOptions, StreamOptions};
+use sandwire_client::{
+    Backoff, Call, Client, Command, CommandOutcome, Config, ConfigOptions, StreamOptions, Want,
+};
 use sandwire_protocol::CommandSpec;
 use sandwire_testkit::{Peer, Recording, Server, Until};
 use serde_json::{Value, json};
@@ -171,6 +173,33 @@ async fn a_kill_travels_with_the_next_connection() {
         assert!(killed.unwrap());
         let result = bounded(command.result()).await.unwrap();
         assert_eq!((result.outcome, result.exit_code), (CommandOutcome::Killed, Some(137)));
+        server.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_kill_does_not_depend_on_output_that_nobody_takes() {
+    for reset in [false, true] {
+        let server = Server::start(move |peer| async move {
+            let much = (0..64).fold(Recording::new(), |all, _| all.stdout(vec![b'x'; 64 * 1024])).extended();
+            if peer.index == 0 {
+                let exec = much.play_until(peer, Until::Output(24)).await.unwrap();
+                return if reset { exec.reset().unwrap() } else { drop(exec) };
+            }
+            let mut exec = much.play_until(peer, Until::Started).await.unwrap();
+            assert_eq!(exec.recv().await.unwrap()["type"], "kill");
+            exec.exit(137).await.unwrap();
+            exec.drained().await;
+        })
+        .await
+        .unwrap();
+        let command = run(&server).await;
+        while !command.is_ready(Want::All) {
+            tokio::task::yield_now().await;
+        }
+        assert!(bounded(command.kill()).await.unwrap());
+        let result = bounded(command.result()).await.unwrap();
+        assert_eq!((result.outcome, result.exit_code), (CommandOutcome::Killed, Some(137)), "{reset}");
         server.finish().await;
     }
 }
