@@ -58,9 +58,13 @@ pub const STDIN_STALL: Duration = Duration::from_secs(60);
 /// that its socket is always read on and a kill never waits behind input.
 pub const STDIN_WINDOW: usize = 1024 * 1024;
 
-/// Output after which a client of the extension acknowledges, bytes: small against the ring buffer, which is all that a
-/// command may run ahead of the last acknowledgement.
+/// Output after which a client of the extension acknowledges, bytes: small against what a command may run ahead of the
+/// last acknowledgement, which is the ring buffer without [`ACKED_REPLAY_BYTES`].
 pub const OUTPUT_ACK_BYTES: u64 = 256 * 1024;
+
+/// What stays replayable behind the last acknowledgement, bytes. A client acknowledges what arrived, not what its program
+/// took: that may be its queue and two batches behind, and a program goes on from there when it reconnects by hand.
+pub const ACKED_REPLAY_BYTES: usize = RING_BUFFER_BYTES / 2;
 
 /// Longest name of a writer, bytes; ours are 36.
 pub const WRITER_MAX: usize = 64;

@@ -143,7 +143,10 @@ impl Client {
     }
 
     async fn open(&self, target: &Target, opening: Opening, call: &Call) -> Result<Command, Error> {
-        let dialer = Dialer::new(&target.url("/execute/ws")?, self.http.headers(call), &target.name)?;
+        // Who wants single connections wants the protocol as others speak it, with positions to compute with.
+        let extension = opening.options.reconnect;
+        let url = target.url("/execute/ws")?;
+        let dialer = Dialer::new(&url, self.http.headers(call), &target.name, extension)?;
         let config = &self.http.config;
         let open = call.timeout.or(config.ws_open_timeout);
         let attempts = if config.max_retries == 0 { 1 } else { CONNECT_ATTEMPTS };
@@ -345,7 +348,21 @@ impl Command {
         if self.controls.send(control(reply)).is_err() {
             return Ok(false);
         }
-        answer.await.unwrap_or(Ok(false))
+        answer.await.unwrap_or_else(|_| self.unanswered())
+    }
+
+    /// What a control that was never handed over is told: the command is over, or nobody knows.
+    fn unanswered(&self) -> Result<bool, Error> {
+        match self.output.end() {
+            Some(Ok(result)) if result.outcome == CommandOutcome::Lost => {
+                let message =
+                    "the connection was lost and did not come back in time; the command may live on";
+                Err(Error::new(ErrorCode::Connection, message)
+                    .with(|details| details.operation = Some("command")))
+            }
+            Some(Err(error)) => Err(error),
+            _ => Ok(false),
+        }
     }
 
     /// Sends what the command reads first.

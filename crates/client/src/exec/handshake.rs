@@ -45,10 +45,15 @@ impl From<hyper::Error> for Failed {
     }
 }
 
-/// Asks for the upgrade, and for the extension.
-pub(super) async fn upgrade(stream: Stream, url: &Url, headers: &HeaderMap) -> Result<Dialed, Failed> {
+/// Asks for the upgrade, and perhaps for the extension.
+pub(super) async fn upgrade(
+    stream: Stream,
+    url: &Url,
+    headers: &HeaderMap,
+    extension: bool,
+) -> Result<Dialed, Failed> {
     let key = generate_key();
-    let request = request(url, headers, &key)?;
+    let request = request(url, headers, &key, extension)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut driver = Driver { connection: Box::pin(connection.without_shutdown()), parts: None };
     let response = driver.beside(sender.send_request(request)).await??;
@@ -59,13 +64,18 @@ pub(super) async fn upgrade(stream: Stream, url: &Url, headers: &HeaderMap) -> R
         let refusal = refusal(&head, &body, redact(url.as_str()));
         return Err(Failed::Refused(Box::new(refusal)));
     }
-    let extended = accepted(response.headers(), &key)?;
+    let extended = accepted(response.headers(), &key, extension)?;
     let http1::Parts { io, read_buf, .. } = driver.parts().await?;
     let socket = WebSocket::new(io.into_inner(), &read_buf);
     Ok(Dialed { socket, extended })
 }
 
-fn request(url: &Url, headers: &HeaderMap, key: &str) -> Result<Request<Empty<Bytes>>, Failed> {
+fn request(
+    url: &Url,
+    headers: &HeaderMap,
+    key: &str,
+    extension: bool,
+) -> Result<Request<Empty<Bytes>>, Failed> {
     let invalid = |error: hyper::http::Error| Failed::Broken(Box::new(error));
     let host = match (url.host_str(), url.port()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -81,10 +91,12 @@ fn request(url: &Url, headers: &HeaderMap, key: &str) -> Result<Request<Empty<By
         .header(UPGRADE, "websocket")
         .header(SEC_WEBSOCKET_VERSION, "13")
         .header(SEC_WEBSOCKET_KEY, key)
-        .header(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
         .header(USER_AGENT, HeaderValue::from_static(http::USER_AGENT))
         .body(Empty::new())
         .map_err(invalid)?;
+    if extension {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
     request.headers_mut().extend(headers.clone());
     Ok(request)
 }
@@ -120,7 +132,7 @@ impl<C: Future<Output = Result<Parts, hyper::Error>>> Driver<C> {
 }
 
 /// Whether the server has the extension, if it did accept the upgrade.
-fn accepted(headers: &HeaderMap, key: &str) -> Result<bool, Failed> {
+fn accepted(headers: &HeaderMap, key: &str, extension: bool) -> Result<bool, Failed> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let refused = |what: &str| Err(Failed::NoWebSocket(what.to_owned()));
     if !text(UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
@@ -131,7 +143,7 @@ fn accepted(headers: &HeaderMap, key: &str) -> Result<bool, Failed> {
     }
     match text(SEC_WEBSOCKET_PROTOCOL) {
         None => Ok(false),
-        Some(SUBPROTOCOL) => Ok(true),
+        Some(SUBPROTOCOL) if extension => Ok(true),
         Some(_) => refused("it selected a subprotocol that was not offered"),
     }
 }
@@ -159,7 +171,7 @@ mod tests {
     fn the_extension_is_offered_compression_is_not_and_headers_are_sent() {
         let mut headers = HeaderMap::new();
         headers.insert("x-api-key", HeaderValue::from_static("k"));
-        let request = request(&url("http://h:81/a%20b?c=d"), &headers, "key").unwrap();
+        let request = request(&url("http://h:81/a%20b?c=d"), &headers, "key", true).unwrap();
         assert_eq!(request.uri(), "/a%20b?c=d");
         let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
         assert_eq!((header("x-api-key"), header("host")), (Some("k"), Some("h:81")));
@@ -177,7 +189,7 @@ mod tests {
             for (name, value) in pairs {
                 headers.insert(*name, HeaderValue::from_str(value).unwrap());
             }
-            accepted(&headers, "key").ok()
+            accepted(&headers, "key", true).ok()
         };
         assert_eq!(answer(&[]), Some(false));
         assert_eq!(answer(&[("sec-websocket-protocol", SUBPROTOCOL)]), Some(true));

@@ -74,7 +74,8 @@ pub struct StreamOptions {
     pub input: Option<Bytes>,
     /// Deliver bytes instead of text.
     pub raw: bool,
-    /// Make a lost connection again. Without, its loss is an error at once.
+    /// Make a lost connection again. Without, its loss is an error at once, and the extension is not asked for: offsets
+    /// count the bytes of the text that is delivered.
     pub reconnect: bool,
 }
 

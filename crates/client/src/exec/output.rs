@@ -102,7 +102,11 @@ impl Output {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        lock(&self.state).end.is_some()
+        self.end().is_some()
+    }
+
+    pub(crate) fn end(&self) -> Option<End> {
+        lock(&self.state).end.clone()
     }
 
     /// The next output, at least one item; `None` after the last; the error of the stream once, before `None`.

@@ -36,6 +36,8 @@ pub(crate) struct Dialer {
     headers: HeaderMap,
     /// Name, for messages.
     sandbox: String,
+    /// Whether to ask for the extension.
+    extension: bool,
 }
 
 /// A connection that was made.
@@ -48,7 +50,7 @@ pub(crate) struct Dialed {
 
 impl Dialer {
     /// `url` is an `http` or `https` one.
-    pub(crate) fn new(url: &str, headers: HeaderMap, sandbox: &str) -> Result<Self, Error> {
+    pub(crate) fn new(url: &str, headers: HeaderMap, sandbox: &str, extension: bool) -> Result<Self, Error> {
         let parsed =
             Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let url = parsed.ok_or_else(|| {
@@ -56,14 +58,14 @@ impl Dialer {
             let message = format!("the data plane of sandbox '{sandbox}' has no http or https URL");
             connect_phase(Error::new(ErrorCode::Client, message))
         })?;
-        Ok(Self { url, headers, sandbox: sandbox.to_owned() })
+        Ok(Self { url, headers, sandbox: sandbox.to_owned(), extension })
     }
 
     /// Connects within `limit`.
     pub(crate) async fn dial(&self, limit: Option<Duration>) -> Result<Dialed, Error> {
         let connecting = async {
             let stream = self.connect().await?;
-            let upgraded = handshake::upgrade(stream, &self.url, &self.headers).await;
+            let upgraded = handshake::upgrade(stream, &self.url, &self.headers, self.extension).await;
             upgraded.map_err(|failed| self.failed(failed))
         };
         match limit {
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn messages_show_a_web_socket_url_without_secrets() {
-        let dialer = |text: &str| Dialer::new(text, HeaderMap::new(), "box");
+        let dialer = |text: &str| Dialer::new(text, HeaderMap::new(), "box", true);
         assert_eq!(dialer("https://u:p@h/a?k=s").unwrap().shown(), "wss://h/a");
         assert_eq!(dialer("http://h/a").unwrap().shown(), "ws://h/a");
         assert!(dialer("ftp://h/a").is_err());

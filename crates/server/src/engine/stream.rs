@@ -3,7 +3,8 @@
 //! The rule (`room`): a full buffer holds the command back while somebody is likely to want the oldest bytes.
 //! - The slowest *live* reader sets the pace. It also keeps [`RING_REPLAY_BYTES`] behind its cursor, because what
 //!   was handed to a socket may be lost with it and be asked for again.
-//! - One that acknowledges keeps what it has not acknowledged instead: more may be on its way than is kept otherwise.
+//! - One that acknowledges keeps what it has not acknowledged instead, and [`ACKED_REPLAY_BYTES`] behind that: more may
+//!   be on its way than is kept otherwise.
 //!   If its connection is lost, all that is kept for as long as it is likely to come back.
 //! - A reader that takes nothing of what waits for it for [`SLOW_READER_GRACE`] is no longer live.
 //! - With no live reader, the buffer holds for the same time after the last one left, or after the start.
@@ -16,7 +17,8 @@
 
 use bytes::BytesMut;
 use sandwire_protocol::limits::{
-    ATTACHMENTS_MAX, FRAME_OUTPUT_MAX, RING_BUFFER_BYTES, RING_REPLAY_BYTES, SLOW_READER_GRACE,
+    ACKED_REPLAY_BYTES, ATTACHMENTS_MAX, FRAME_OUTPUT_MAX, RING_BUFFER_BYTES, RING_REPLAY_BYTES,
+    SLOW_READER_GRACE,
 };
 use tokio::time::Instant;
 
@@ -44,11 +46,17 @@ pub(super) enum Room {
 pub(super) struct Stream {
     ring: Ring,
     text: TextMap,
-    replay: u64,
+    replay: Replay,
     readers: Vec<Reader>,
     /// When the last reader left, or the stream began.
     left: Instant,
     closed: bool,
+}
+
+/// What is kept behind a reader, bytes.
+struct Replay {
+    sent: u64,
+    acknowledged: u64,
 }
 
 struct Reader {
@@ -72,12 +80,13 @@ enum Cursor {
 
 impl Stream {
     pub(super) fn new(now: Instant) -> Self {
-        Self::with_sizes(now, RING_BUFFER_BYTES, RING_REPLAY_BYTES)
+        let replay = Replay { sent: RING_REPLAY_BYTES as u64, acknowledged: ACKED_REPLAY_BYTES as u64 };
+        Self::with_sizes(now, RING_BUFFER_BYTES, replay)
     }
 
-    fn with_sizes(now: Instant, capacity: usize, replay: usize) -> Self {
+    fn with_sizes(now: Instant, capacity: usize, replay: Replay) -> Self {
         let (ring, text, readers) = (Ring::new(capacity), TextMap::new(), Vec::new());
-        Self { ring, text, replay: replay as u64, readers, left: now, closed: false }
+        Self { ring, text, replay, readers, left: now, closed: false }
     }
 
     /// Adds a reader that wants everything from `offset` on. Beyond the end it waits for output from there.
@@ -198,7 +207,7 @@ impl Stream {
         let Self { ring, text, .. } = self;
         let deadline = |reader: &Reader| reader.since + SLOW_READER_GRACE;
         let live = || self.readers.iter().filter(|r| !r.is_behind(ring, text) || now < deadline(r));
-        if let Some(slowest) = live().map(|reader| reader.floor(ring, self.replay)).min() {
+        if let Some(slowest) = live().map(|reader| reader.floor(ring, &self.replay)).min() {
             let until = live().filter(|r| r.is_behind(ring, text)).map(deadline).min();
             return Some((slowest, until.unwrap_or(now + SLOW_READER_GRACE)));
         }
@@ -229,8 +238,11 @@ impl Reader {
     }
 
     /// The oldest position that is kept for it.
-    fn floor(&self, ring: &Ring, replay: u64) -> u64 {
-        self.acknowledged.unwrap_or_else(|| self.cursor.position(ring).saturating_sub(replay))
+    fn floor(&self, ring: &Ring, replay: &Replay) -> u64 {
+        match self.acknowledged {
+            Some(known) => known.saturating_sub(replay.acknowledged),
+            None => self.cursor.position(ring).saturating_sub(replay.sent),
+        }
     }
 }
 

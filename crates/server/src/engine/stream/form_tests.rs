@@ -98,7 +98,7 @@ proptest! {
     ) {
         let now = Instant::now();
         let text_map = TextMap::with_mixed_max(mixed_max);
-        let mut stream = Stream { text: text_map, ..Stream::with_sizes(now, capacity, capacity / 2) };
+        let mut stream = Stream { text: text_map, ..Stream::with_sizes(now, capacity, Replay { sent: capacity as u64 / 2, acknowledged: 0 }) };
         let pushed = steps.iter().filter_map(|step| if let Step::Push(bytes) = step { Some(&bytes[..]) } else { None });
         let whole = pushed.collect::<Vec<_>>().concat();
         let (boundaries, text) = boundaries(&whole);
@@ -157,7 +157,10 @@ fn the_map_of_the_worst_stream_is_small() {
     const CAPACITY: usize = 16 * 1024;
     let now = Instant::now();
     let text_map = TextMap::with_mixed_max(64);
-    let mut stream = Stream { text: text_map, ..Stream::with_sizes(now, CAPACITY, CAPACITY / 2) };
+    let mut stream = Stream {
+        text: text_map,
+        ..Stream::with_sizes(now, CAPACITY, Replay { sent: CAPACITY as u64 / 2, acknowledged: 0 })
+    };
     for unit in [&b"\xff"[..], b"a\xff", b"\xffxxxxxxxxxxxxxxxxxxx", &[&[b'x'; 63][..], b"\xff"].concat()] {
         (0..CAPACITY / unit.len()).for_each(|_| stream.push(unit, now));
         let segments = stream.text.segments();

@@ -7,7 +7,7 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn stream(now: Instant) -> Stream {
-    Stream::with_sizes(now, 16, 4)
+    Stream::with_sizes(now, 16, Replay { sent: 4, acknowledged: 0 })
 }
 
 fn take(stream: &mut Stream, key: u64, now: Instant) -> Option<(u64, Vec<u8>)> {
@@ -57,6 +57,18 @@ fn what_is_not_acknowledged_is_kept() {
     stream.push(&[b'x'; 16], now + SECOND);
     assert_eq!(take(&mut stream, 1, now + SECOND), Some((16, vec![b'x'; 16])));
     assert_eq!(stream.room(now + SECOND + SLOW_READER_GRACE), Room::Bytes(16), "no longer than that");
+}
+
+#[test]
+fn a_client_may_ask_again_for_what_it_acknowledged_a_moment_ago() {
+    let now = Instant::now();
+    let mut stream = Stream::with_sizes(now, 16, Replay { sent: 4, acknowledged: 6 });
+    stream.attach(1, Form::Raw, 0, now);
+    stream.acknowledge(1, 0, now);
+    stream.push(&[b'x'; 16], now);
+    take(&mut stream, 1, now);
+    stream.acknowledge(1, 16, now);
+    assert_eq!(stream.room(now), Room::Bytes(10));
 }
 
 #[test]
