@@ -37,7 +37,7 @@ impl Commands {
     pub(crate) fn spawn(&mut self, request: &Spawn, fds: &[OwnedFd]) -> (Event, Option<OwnedFd>) {
         match self.start(request, fds) {
             Ok((pid, master)) => (Event::Spawned { id: request.id, pid }, master),
-            Err(failure) => (Event::SpawnFailed { id: request.id, failure }, None),
+            Err(failure) => (Event::SpawnFailed { id: request.id, failure, begun: false }, None),
         }
     }
 

@@ -127,7 +127,7 @@ fn answer(control: &OwnedFd, commands: &mut Commands, request: Request, fds: Vec
 fn refused(commands: &mut Commands, event: Event, error: &io::Error) -> Event {
     let Event::Spawned { id, .. } = event else { return files::refused(&event, error) };
     commands.take_back(id);
-    Event::SpawnFailed { id, failure: failure::from_io("pass the terminal", error) }
+    Event::SpawnFailed { id, failure: failure::from_io("pass the terminal", error), begun: true }
 }
 
 fn poll_entry(fd: &OwnedFd) -> libc::pollfd {

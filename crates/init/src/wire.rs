@@ -152,6 +152,8 @@ pub enum Event {
         id: u64,
         /// Why.
         failure: Failure,
+        /// Whether it had begun all the same, and was killed.
+        begun: bool,
     },
     /// A command's main process ended.
     Exited {

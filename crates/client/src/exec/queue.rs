@@ -35,6 +35,10 @@ const SMALL: usize = 16 * 1024;
 /// otherwise need more memory for them than for the output.
 const KEPT_MAX: usize = 128 * 1024;
 
+/// Entries of one stream. References to output without holes are joined long before; this is for a server that leaves
+/// out every second byte: then the oldest references go.
+const ENTRIES_MAX: usize = 2 * KEPT_MAX;
+
 /// What a consumer takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
@@ -143,6 +147,7 @@ impl Queue {
                 entry.own();
             }
             side.entries.push_back(entry);
+            side.bound();
         }
     }
 
@@ -303,6 +308,13 @@ impl Side {
                 }
             }),
             Content::Gap(gap) => Some(Piece::Gap(gap)),
+        }
+    }
+
+    fn bound(&mut self) {
+        while self.entries.len() > ENTRIES_MAX && self.kept > 0 {
+            self.entries.pop_front();
+            self.kept -= 1;
         }
     }
 

@@ -250,7 +250,7 @@ pub(crate) fn terminals_are_bounded_and_returned(host: &Host, dir: &Path) {
     let mut hoarder = Terminal::bash(&sandbox, 1, hoard);
     assert_eq!(hoarder.until("\r\n"), "127 No space left on device\r\n");
     let failed = Terminal::start(&sandbox, 2, 0, &["/bin/true"]).err().unwrap();
-    let Event::SpawnFailed { id: 2, failure } = failed else { panic!("{failed:?}") };
+    let Event::SpawnFailed { id: 2, failure, begun: false } = failed else { panic!("{failed:?}") };
     assert_eq!((failure.step.as_str(), failure.errno), ("open a pseudo-terminal", libc::ENOSPC));
     hoarder.type_in("\n");
     hoarder.rest();

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::channel::Channel;
 use super::command::{Command, End, Idle, timed_out};
 use super::fault::Fault;
-use super::link::{Exited, Link, Reports, Started};
+use super::link::{Exited, Link, NotStarted, Reports, Started};
 use super::requests::Request;
 use super::stdio::Stdio;
 use super::stream::Room;
@@ -35,20 +35,25 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_MAX]);
 }
 
-/// Runs a command from its start to the end of the last process that holds its pipes. Returns whether a process
-/// was started at all.
+/// Runs a command from its start to the end of the last process that holds its pipes. Returns whether a process may
+/// have been started at all.
 pub(super) async fn drive(command: &Command, link: &Link, spawn: Spawn, owner: Option<(u32, u32)>) -> bool {
     let (number, started_at) = (spawn.id, Instant::now());
     let names = Names { shell: spawn.argv.first().cloned().unwrap_or_default(), cwd: spawn.cwd.clone() };
     let (exited, stdio) = match start(command, link, spawn, owner).await {
         Ok(started) => started,
-        Err(StartError::Refused(failure)) => {
-            command.finish(End::Failed(names.explain(&failure)));
+        Err(StartError::Refused(refused)) => {
+            command.finish(End::Failed(names.explain(&refused.failure)));
+            return refused.begun;
+        }
+        Err(StartError::NoChannels(error)) => {
+            let message = format!("no pipes or terminal for the command: {error}");
+            command.finish(End::Failed(Fault::command(message)));
             return false;
         }
-        Err(StartError::Fault(fault)) => {
+        Err(StartError::Unknown(fault)) => {
             command.finish(End::Failed(fault));
-            return false;
+            return true;
         }
     };
     let window = stdio.window();
@@ -77,19 +82,17 @@ pub(super) async fn drive(command: &Command, link: &Link, spawn: Spawn, owner: O
 }
 
 enum StartError {
-    Refused(Failure),
-    Fault(Fault),
+    /// By `init`.
+    Refused(NotStarted),
+    /// Nothing was asked of `init` yet.
+    NoChannels(io::Error),
+    /// `init` was asked, and what came of it is not known.
+    Unknown(Fault),
 }
 
 impl From<Fault> for StartError {
     fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl From<io::Error> for StartError {
-    fn from(error: io::Error) -> Self {
-        Self::Fault(Fault::command(format!("no pipes or terminal for the command: {error}")))
+        Self::Unknown(fault)
     }
 }
 
@@ -100,7 +103,7 @@ async fn start(
     owner: Option<(u32, u32)>,
 ) -> Result<(oneshot::Receiver<Exited>, Stdio), StartError> {
     let (number, terminal) = (spawn.id, spawn.pty.is_some());
-    let pipes = if terminal { None } else { Some(Stdio::pipes(owner)?) };
+    let pipes = if terminal { None } else { Some(Stdio::pipes(owner).map_err(StartError::NoChannels)?) };
     let fds: Vec<_> = pipes.iter().flat_map(|(_, children)| children).map(AsFd::as_fd).collect();
     let asked = Instant::now();
     let answered = timeout(START_DEADLINE, async {
@@ -121,7 +124,7 @@ async fn start(
     if stdio.is_err() {
         let _taken = timeout(KILL_GRACE, link.kill(number)).await;
     }
-    let stdio = stdio?;
+    let stdio = stdio.map_err(|error| Fault::command(format!("no terminal for the command: {error}")))?;
     command.started(pid, asked.elapsed());
     Ok((exited, stdio))
 }

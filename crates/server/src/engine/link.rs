@@ -24,9 +24,16 @@ use super::lock::lock;
 /// What `init` answered to a file request.
 pub(super) type FileAnswer = Result<(Event, Vec<OwnedFd>), Failure>;
 
+/// Why a command does not run.
+pub(super) struct NotStarted {
+    pub(super) failure: Failure,
+    /// Whether it had begun all the same.
+    pub(super) begun: bool,
+}
+
 /// Where a command's reports arrive. Both are closed without a value if `init` dies first.
 pub(super) struct Reports {
-    pub(super) started: oneshot::Receiver<Result<Started, Failure>>,
+    pub(super) started: oneshot::Receiver<Result<Started, NotStarted>>,
     pub(super) exited: oneshot::Receiver<Exited>,
 }
 
@@ -57,7 +64,7 @@ pub(super) struct Link {
 
 #[derive(Default)]
 struct Waiting {
-    starts: HashMap<u64, oneshot::Sender<Result<Started, Failure>>>,
+    starts: HashMap<u64, oneshot::Sender<Result<Started, NotStarted>>>,
     exits: HashMap<u64, oneshot::Sender<Exited>>,
     files: HashMap<u64, oneshot::Sender<FileAnswer>>,
     closed: bool,
@@ -129,9 +136,9 @@ impl Link {
                 let started = Started { pid, master: fds.into_iter().next() };
                 answer(waiting.starts.remove(&id), Ok(started));
             }
-            Event::SpawnFailed { id, failure } => {
+            Event::SpawnFailed { id, failure, begun } => {
                 waiting.exits.remove(&id);
-                answer(waiting.starts.remove(&id), Err(failure));
+                answer(waiting.starts.remove(&id), Err(NotStarted { failure, begun }));
             }
             Event::Exited { id, code, signal } => {
                 answer(waiting.exits.remove(&id), Exited { code, signal });

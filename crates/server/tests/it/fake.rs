@@ -158,7 +158,7 @@ impl Init {
             Ok(child) => child,
             Err(error) => {
                 let failure = failure(&spawn.argv[0], &error);
-                return self.say(&Event::SpawnFailed { id, failure }, &[]);
+                return self.say(&Event::SpawnFailed { id, failure, begun: false }, &[]);
             }
         };
         drop(command);

@@ -99,7 +99,7 @@ pub(crate) struct Session {
     started: Instant,
     /// Last time that anything came.
     alive: Instant,
-    /// Last time that a frame came.
+    /// Last time that the command showed a sign of life: output, or an acknowledgement.
     active: Instant,
     /// Last time that a slow consumer held reading back: silence until then says nothing about the server.
     unblocked: Instant,
@@ -262,7 +262,7 @@ impl Session {
 
     /// A frame.
     pub(crate) fn on_frame(&mut self, frame: ServerFrame<'_>, now: Instant) -> Step {
-        (self.alive, self.active) = (now, now);
+        self.alive = now;
         match (self.state, frame) {
             (State::Over | State::Lost(_), _) | (_, ServerFrame::Unknown) => Step::Ignore,
             (_, ServerFrame::Error { error_type, error }) => self.on_error(&error_type, &error),
@@ -318,7 +318,7 @@ impl Session {
         if self.state == State::Starting {
             self.started = now;
         }
-        self.attached = now;
+        (self.attached, self.active) = (now, now);
         self.state = State::Running;
     }
 

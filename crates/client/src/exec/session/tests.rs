@@ -138,6 +138,28 @@ fn a_jump_is_a_gap() {
 }
 
 #[test]
+fn a_server_full_of_holes_costs_no_memory_and_every_hole_is_told() {
+    let (mut session, now) = running(0);
+    for n in 0..10_000 {
+        output(&mut session, Stdout, "x", 2 * n + 1, now);
+    }
+    assert!(session.gaps().len() <= 4096);
+    assert_eq!(session.gaps().last().map(|gap| gap.to), Some(19_999));
+}
+
+#[test]
+fn a_server_that_only_repeats_itself_does_not_prolong_a_limit() {
+    let (mut session, start) = running(5);
+    output(&mut session, Stdout, "x", 0, start);
+    for second in 1..15 {
+        let now = start + second * SECOND;
+        session.on_frame(ServerFrame::started("mine", None), now);
+        session.on_frame(ServerFrame::Unknown, now);
+    }
+    assert_eq!(session.deadline(), Some(start + 15 * SECOND));
+}
+
+#[test]
 fn totals_reveal_what_never_came() {
     let (mut session, _) = running(0);
     text(&mut session, r#"{"type":"stdout","data":"abc","offset":0}"#);
