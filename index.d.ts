@@ -6,13 +6,17 @@
  *
  * Every call refuses unknown and mistyped options with {@link ValidationError} before it sends anything, takes a `signal`
  * whose abort rejects it with the signal's reason, and rejects with a {@link SandboxClientError} of one of the classes below.
+ * Needs TypeScript 5.2 or newer.
  *
  * @packageDocumentation
  */
 
 /** Options of every call over HTTP. */
 export interface CallOptions {
-  /** Aborts the call; it then rejects with the signal's reason. */
+  /**
+   * Aborts the call; it then rejects with the signal's reason, as it is: to have what an aborted command had delivered, run
+   * it with `reject: false`.
+   */
   signal?: AbortSignal;
   /** Headers of this call. They win over the client's, and an explicit `X-Api-Key` wins over the key. */
   headers?: Record<string, string>;
@@ -165,7 +169,10 @@ export type RunOutcome<Output extends OutputMode, Wait extends boolean, Reject e
 export interface OutputChunk<Data extends OutputData = string> {
   stream: "stdout" | "stderr";
   data: Data;
-  /** Position of its first byte in its stream. It jumps where output was lost. */
+  /**
+   * Position of its first byte in its stream. It jumps where output was lost. Where to go on after it is
+   * {@link CommandHandle.lastStdoutOffset}: text may be longer than the bytes that it stands for (U+FFFD).
+   */
   offset: number;
 }
 
@@ -227,24 +234,26 @@ export interface ReceiveOptions<Data extends OutputData = string> extends CallOp
    */
   maxOutputBytes?: number;
   /**
-   * `false`: a command that was started and then timed out, was lost or aborted gives a {@link SettledResult} instead of
-   * an error. Default `true`. A non-zero exit is never an error.
+   * `false`: `run` and `result` of a command that was started and then timed out, was lost or aborted give a
+   * {@link SettledResult} instead of an error. Loops and web streams fail all the same, and what a callback throws is thrown.
+   * Default `true`. A non-zero exit is never an error.
    */
   reject?: boolean;
   /**
    * Called with each piece of stdout, in order, whether `wait` is `true` or `false`. A returned promise holds the next piece
-   * back. If it throws, the command is killed and `run` or `result` rejects with what was thrown. A handle whose output
-   * goes to callbacks can't be looped over as well.
+   * back; the 30 seconds of {@link CommandHandle} hold for it too. If it throws, the command is killed and `run` or `result`
+   * rejects with what was thrown. After `kill()`, `close()` and an abort nobody waits for a returned promise any more, and
+   * its failure is nobody's. A handle whose output goes to callbacks can't be looped over as well.
    */
-  onStdout?: (data: Data) => void;
+  onStdout?: (data: Data) => unknown;
   /** Called with each piece of stderr; otherwise like `onStdout`. */
-  onStderr?: (data: Data) => void;
+  onStderr?: (data: Data) => unknown;
   /**
    * Called once for each {@link OutputGap}: where it comes in a loop, in callbacks or in a web stream; else before `result`
-   * settles. A returned promise holds the output back. If it throws, the command is killed, and the loop or web stream, and
+   * settles. A returned promise holds the output back, like those of `onStdout`. If it throws, the command is killed, and the loop or web stream, and
    * `run` or `result`, fail with what was thrown.
    */
-  onGap?: (gap: OutputGap) => void;
+  onGap?: (gap: OutputGap) => unknown;
 }
 
 /** Who runs a command, where and with what. */
@@ -360,8 +369,8 @@ export class Sandbox implements SandboxData, AsyncDisposable {
   /**
    * Runs a shell command. A non-zero exit code is a result; a missing program is exit code 127.
    * @throws {@link CommandTimeoutError} {@link SandboxConnectionError} {@link SandboxOperationError}
-   *   {@link SandboxNotReadyError} {@link DataplaneNotConfiguredError}; what a started command had delivered is on the
-   *   error, under the names of {@link SettledResult}
+   *   {@link SandboxNotReadyError} {@link DataplaneNotConfiguredError}; what a started command had delivered is on these,
+   *   under the names of {@link SettledResult}. The reason of an abort and what a callback threw are thrown as they are
    */
   run<Output extends OutputMode = "text", Wait extends boolean = true, Reject extends boolean = true>(
     command: string,
@@ -403,6 +412,14 @@ export class Sandbox implements SandboxData, AsyncDisposable {
   toJSON(): SandboxData;
 }
 
+/** One loop over a command's output. */
+export interface OutputLoop<Data extends OutputData = string> extends AsyncIterableIterator<OutputChunk<Data>> {
+  next(): Promise<IteratorResult<OutputChunk<Data>, undefined>>;
+  /** Leaves the loop. A `next()` that waits takes nothing then: what comes is the next loop's. */
+  return(): Promise<IteratorResult<OutputChunk<Data>, undefined>>;
+  [Symbol.asyncIterator](): OutputLoop<Data>;
+}
+
 /** What {@link CommandHandle.kill} can send. */
 export type CommandSignal =
   | "SIGHUP"
@@ -425,8 +442,12 @@ export interface TerminalSize {
 
 /**
  * A command, running or ended. Its output is taken in one of three ways: by loops, of which one runs at a time; by the
- * callbacks of `run`; or through `stdout` and `stderr`. Leaving a loop pauses, and a later loop goes on where it was. While
- * nobody reads, the command is held back by its full pipe. Lost connections are made again without a sign.
+ * callbacks of `run`; or through `stdout` and `stderr`. Leaving a loop pauses, and a later loop goes on where it was. Lost
+ * connections are made again without a sign.
+ *
+ * While nobody reads, the command is held back by its full pipe. `sandwired` holds it back for 30 seconds: if the reader
+ * takes nothing for that long while more is printed than the buffers on the way have room for (about 5 MiB), the command
+ * goes on, and the oldest output that was not read is an {@link OutputGap}.
  */
 export class CommandHandle<Data extends OutputData = string, Result = ExecutionResult<Data>>
   implements AsyncIterable<OutputChunk<Data>>, AsyncDisposable
@@ -451,8 +472,8 @@ export class CommandHandle<Data extends OutputData = string, Result = ExecutionR
    * Standard output as a web stream of bytes, whatever `output` says; always the same one. Asking for it takes the output
    * away from loops. Nothing is fetched before it is read. It ends with the command's error, and without `onGap` with
    * {@link SandboxOperationError} (`errorType` `OutputLost`) where output is missing. If only one of the two streams is
-   * read, the other one is kept up to `maxOutputBytes`; beyond that its middle is lost. `cancel()` drops a stream at
-   * once; it does not end the command.
+   * read, the other one is kept up to `maxOutputBytes`; beyond that its middle is lost. Who reads must not rest for longer
+   * than the 30 seconds of {@link CommandHandle}. `cancel()` drops a stream at once; it does not end the command.
    * @throws {@link SandboxClientError} if a loop or callbacks take the output
    */
   readonly stdout: ByteStream;
@@ -462,32 +483,44 @@ export class CommandHandle<Data extends OutputData = string, Result = ExecutionR
   readonly lastStdoutOffset: number;
   /** First byte of stderr that was not delivered yet. */
   readonly lastStderrOffset: number;
-  /** After `close()` it throws, unless everything was delivered before. */
-  [Symbol.asyncIterator](): AsyncIterableIterator<OutputChunk<Data>, undefined>;
+  /**
+   * A loop throws what the command fails with, and so does each later one. After `close()` it throws, unless everything was
+   * delivered before.
+   */
+  [Symbol.asyncIterator](): OutputLoop<Data>;
   /**
    * Sends a signal. `SIGKILL` (default) kills the command and all it started, and works on every server; the others go to
-   * the command's process group. Resolves `false` if the command is over or the handle closed.
-   * @throws {@link ValidationError} for what is no {@link CommandSignal}; {@link UnsupportedError} where the server can
-   *   only kill; nothing is sent then
+   * the command's process group. Resolves `false` if the command is over or the handle closed. After a `SIGKILL` nobody
+   * waits for the promises of callbacks any more.
+   * @throws {@link ValidationError}, at once and not as a rejection, for what is no {@link CommandSignal};
+   *   {@link UnsupportedError} where the server can only kill; nothing is sent then
    */
   kill(signal?: CommandSignal): Promise<boolean>;
   /**
-   * Writes to stdin. Resolves `false` if the command or its stdin is over.
-   * @throws {@link UnsupportedError} for bytes that are not UTF-8 where the server takes text only
+   * Writes to stdin. Resolves `true` once all of it was handed to the network, which is not before the server has room, and
+   * `false` if the command or its stdin is over. To `sandwired`, what a lost connection swallowed is sent again, each byte
+   * once; any other server may lose it with the connection.
+   * @throws {@link ValidationError}, at once and not as a rejection, for what is neither bytes nor a string without lone
+   *   surrogates; {@link UnsupportedError} for bytes that are not UTF-8 where the server takes text only
    */
   sendInput(data: string | Uint8Array): Promise<boolean>;
-  /** Ends stdin; under `pty` it sends the end-of-transmission character. Resolves `false` if the command is over. */
+  /**
+   * Ends stdin, after all input; under `pty` it sends the end-of-transmission character. Resolves like `sendInput`, and may
+   * be lost like input.
+   */
   closeInput(): Promise<boolean>;
   /**
    * Gives the command's terminal another size. Resolves `false` if the command is over.
-   * @throws {@link ValidationError} for a size that is none and for a command without `pty`; {@link UnsupportedError} where
-   *   the server can't
+   * @throws {@link ValidationError} for a size that is none (at once and not as a rejection) and for a command without `pty`;
+   *   {@link UnsupportedError} where the server can't
    */
   resize(size: TerminalSize): Promise<boolean>;
   /**
    * A new handle that goes on where this one is, with the same options of receiving unless others are given. Once it is
-   * attached this one is detached. Works while the command runs, after `close()`, after a lost connection, and within
-   * `ttlSeconds` after the end. The new handle's result has only what that handle received.
+   * attached this one is detached; until then this one delivers nothing. Works while the command runs, after `close()`,
+   * after a lost connection, and within `ttlSeconds` after the end. The new handle's result has only what that handle
+   * received. It may begin with a gap if `result` was waited for while a slow loop ran: that let output come which the loop
+   * had yet to take.
    * @throws {@link SandboxOperationError} with `errorType` `CommandNotFound` or `SessionExpired`
    */
   reconnect<Output extends OutputMode = ModeOf<Data>, Reject extends boolean = RejectOf<Result>>(
@@ -504,7 +537,8 @@ export class CommandHandle<Data extends OutputData = string, Result = ExecutionR
 
 /**
  * A message of {@link runWsStream}: `started` (`command_id`, `pid`), `stdout` and `stderr` (`data`, `offset`), `exit`
- * (`exit_code`). What the server says with `error` is thrown.
+ * (`exit_code`). What the server says with `error` is thrown. `offset` plus the bytes of `data` as UTF-8 is where to go on:
+ * positions count the text, with every server.
  */
 export interface WsMessage {
   type: "started" | "stdout" | "stderr" | "exit" | "error";
@@ -519,10 +553,10 @@ export interface WsRunOptions {
   cwd?: string;
   /** Default `/bin/bash`. */
   shell?: string;
-  /** Called with each piece of stdout before its message is given. */
-  onStdout?: (data: string) => void;
-  /** Called with each piece of stderr before its message is given. */
-  onStderr?: (data: string) => void;
+  /** Called with each piece of stdout before its message is given. A returned promise is awaited; what it throws the loop throws. */
+  onStdout?: (data: string) => unknown;
+  /** Called with each piece of stderr; otherwise like `onStdout`. */
+  onStderr?: (data: string) => unknown;
   commandId?: string;
   /** Seconds that a running command survives without a client; -1 = forever. Default 300. */
   idleTimeout?: number;

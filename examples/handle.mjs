@@ -4,7 +4,8 @@ const server = await LocalServer.start();
 const sandbox = await server.client().createSandbox();
 try {
   // A Python session under a terminal: read until it is ready, type, read on.
-  const python = await sandbox.run("python3 -q", { pty: true, wait: false });
+  const env = { PYTHON_BASIC_REPL: "1" }; // newer Pythons paint their prompt
+  const python = await sandbox.run("python3 -q", { pty: true, env, wait: false });
   for await (const { data } of python) if (data.includes(">>>")) break; // pauses; nothing is lost
   await python.sendInput("print(6 * 7)\nexit()\n");
   for await (const { data } of python) process.stdout.write(data);

@@ -5,6 +5,33 @@
 const { fromNative } = require("./failure.js");
 const { binding } = require("./load.js");
 
+/** @type {WeakMap<AbortSignal, { all: Set<() => void>, onAbort: () => void }>} who listens to each signal */
+const audiences = new WeakMap();
+
+/**
+ * One listener serves all calls that share a signal, an agent's for example: from the 11th on Node warns of a leak.
+ * @param {AbortSignal} signal
+ * @param {() => void} heard
+ * @returns {() => void} ends the listening
+ */
+function listen(signal, heard) {
+  const { all, onAbort } = audiences.get(signal) ?? gather(signal);
+  all.add(heard);
+  return () => {
+    if (!all.delete(heard) || all.size > 0) return;
+    signal.removeEventListener("abort", onAbort);
+    audiences.delete(signal);
+  };
+}
+
+function gather(signal) {
+  const all = new Set();
+  const audience = { all, onAbort: () => all.forEach((heard) => heard()) };
+  signal.addEventListener("abort", audience.onAbort, { once: true });
+  audiences.set(signal, audience);
+  return audience;
+}
+
 /**
  * Awaits `call(cancel)`. An aborted call rejects with an error of code `ABORTED`.
  * @template T
@@ -15,14 +42,13 @@ const { binding } = require("./load.js");
 async function cancellable(signal, call) {
   signal?.throwIfAborted();
   const cancel = signal ? new (binding().Cancel)() : null;
-  const onAbort = () => cancel.cancel();
-  signal?.addEventListener("abort", onAbort, { once: true });
+  const release = signal && listen(signal, () => cancel.cancel());
   try {
     return await call(cancel);
   } catch (error) {
     throw fromNative(error);
   } finally {
-    signal?.removeEventListener("abort", onAbort);
+    release?.();
   }
 }
 
@@ -48,7 +74,8 @@ const isAbortOf = (signal, error) => signal?.aborted === true && error?.code ===
 const dropped = new FinalizationRegistry((/** @type {() => void} */ release) => release());
 
 /**
- * Calls `onAbort(owner)` when the signal aborts, or at once. The signal keeps no dropped owner alive.
+ * Calls `onAbort(owner)` when the signal aborts, or at once. The signal keeps no dropped owner alive: no closure in here
+ * has the owner, and `onAbort` must not have it either, so it is none that a method of the owner makes.
  * @template {object} T
  * @param {AbortSignal | null} signal
  * @param {T} owner
@@ -62,13 +89,15 @@ function whenAborted(signal, owner, onAbort) {
     const alive = weak.deref();
     if (alive) onAbort(alive);
   };
-  const release = () => signal.removeEventListener("abort", listener);
-  if (signal.aborted) onAbort(owner);
-  else signal.addEventListener("abort", listener, { once: true });
-  dropped.register(owner, release, owner);
+  if (signal.aborted) {
+    onAbort(owner);
+    return () => {};
+  }
+  const release = listen(signal, listener);
+  dropped.register(owner, release, release);
   return () => {
     release();
-    dropped.unregister(owner);
+    dropped.unregister(release);
   };
 }
 

@@ -6,8 +6,8 @@ const ignore = () => {};
 
 class Callbacks {
   #plan;
-  /** @type {Set<string>} the gaps that were told */
-  #told = new Set();
+  /** @type {Array<{ stream: string, from: number, to: number }>} the gaps that were told; adjoining ones are one */
+  #told = [];
   #interrupted = false;
   #release = ignore;
   /** @type {{ error: unknown } | null} what a callback threw: nobody is left who wants the output */
@@ -26,10 +26,16 @@ class Callbacks {
 
   /** Tells a gap, once. @param {{ stream: string, from: number, to: number }} gap */
   async gap(gap) {
-    const name = `${gap.stream} ${gap.from}`;
-    if (!this.#plan.onGap || this.#told.has(name)) return;
-    this.#told.add(name);
-    await this.#call(this.#plan.onGap, gap);
+    if (this.#plan.onGap && this.#isNews(gap)) await this.#call(this.#plan.onGap, gap);
+  }
+
+  /** Readers and the result cut adjoining gaps in different ways. */
+  #isNews({ stream, from, to }) {
+    const told = this.#told.findLast((gap) => gap.stream === stream && gap.from <= from && from <= gap.to);
+    if (told && to <= told.to) return false;
+    if (told) told.to = to;
+    else this.#told.push({ stream, from, to });
+    return true;
   }
 
   /** Tells the gaps that no reader came across; `fault` has what is thrown. */

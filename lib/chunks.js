@@ -14,7 +14,8 @@ class Chunks {
   #batch = NOTHING;
   #next = 0;
   #asked = false;
-  #filling = false;
+  /** @type {Promise<boolean> | null} the wait for more */
+  #filling = null;
   /** @type {Promise<any[] | null> | null} */
   #prefetched = null;
   /** The last text of each stream, and where it begins: its size in bytes is counted when somebody asks. */
@@ -57,16 +58,19 @@ class Chunks {
     return gap;
   }
 
-  /** Waits for more; `false` at the end. Never called while another call waits. */
-  async fill() {
+  /** Waits for more; `false` at the end. Who asks while another call waits gets what that one gets. */
+  fill() {
+    return (this.#filling ??= this.#fill());
+  }
+
+  async #fill() {
     const asked = this.#prefetched ?? undefined;
     this.#prefetched = null;
     this.#asked = true;
-    this.#filling = true;
     try {
       this.#batch = (await this.#tap.receive(asked)) ?? NOTHING;
     } finally {
-      this.#filling = false;
+      this.#filling = null;
     }
     this.#next = 0;
     // Only what resolves at once: a promise that waits for output would keep the program alive after its loop ended.

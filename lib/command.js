@@ -31,15 +31,28 @@ class CommandHandle {
     this.#native = native;
     this.#plan = plan;
     this.#attach = attach;
-    this.#output = new Output(native, plan, { stop: () => this.#stop(), detach: () => this.detach() });
+    this.#output = new Output(native, plan, {
+      stop: () => this.#stop(),
+      detach: () => this.detach(),
+      ended: () => this.#ended(),
+    });
     this.commandId = native.commandId;
     this.pid = native.pid;
-    this.#release = whenAborted(plan.signal, this, (handle) => (handle.#output.aborting = handle.#stop()));
+    this.#release = whenAborted(plan.signal, this, CommandHandle.#abort);
     if (plan.callbacks) void this.result;
   }
 
+  /** Static: an arrow of the constructor would have the handle, which then lived as long as the signal. */
+  static #abort(handle) {
+    handle.#output.abort(handle.#stop());
+  }
+
+  /** An abort changes nothing any more; a result that is waited for may still tell gaps. */
+  #ended() {
+    if (this.#result === null) this.#release();
+  }
+
   async #stop() {
-    this.#output.callbacks.interrupt();
     const sent = await this.#kill().catch(() => false);
     if (!sent) this.#native.detach();
   }
@@ -71,20 +84,19 @@ class CommandHandle {
 
   get result() {
     if (this.#result === null) {
-      const stamp = callersLine();
-      this.#result = this.#settle().catch((error) => Promise.reject(stamp(error)));
+      this.#result = this.#settle(callersLine());
       this.#result.catch(ignore);
     }
     return this.#result;
   }
 
   /** Never waits for a reader, which may itself be waiting for the result. */
-  async #settle() {
+  async #settle(stamp) {
     const output = this.#output;
     const { callbacks } = output;
     const served = !this.#plan.callbacks || (await output.serve());
     await output.settle();
-    const end = await ending(() => this.#native.result());
+    const end = await ending(() => this.#native.result(), stamp);
     // An abort that comes after the end changes nothing.
     const finished = served && end.result?.outcome === "exited";
     const aborted = output.aborting !== null && !finished;
@@ -125,8 +137,15 @@ class CommandHandle {
     return sent;
   }
 
+  /** Until it is settled this handle delivers nothing, or callbacks that both have would get it twice. */
+  reconnect(options) {
+    const taken = this.#takeOver(options);
+    void this.#output.hold(taken);
+    return taken;
+  }
+
   /** Once the new handle is attached, this one is detached: nobody would read on here, and the command would wait. */
-  async reconnect(options) {
+  async #takeOver(options) {
     const { lastStdoutOffset, lastStderrOffset } = this;
     const inherited = { ...this.#plan.receive, stdoutOffset: lastStdoutOffset, stderrOffset: lastStderrOffset };
     const plan = planReconnect(this.commandId, options, inherited);

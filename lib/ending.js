@@ -6,12 +6,16 @@ const { ExecutionResult, settleFailure } = require("./result.js");
 
 /** @typedef {{ result?: any, error?: unknown }} Ending a native result, or what the command failed with */
 
-/** @param {() => Promise<any>} wait @returns {Promise<Ending>} */
-async function ending(wait) {
+/**
+ * @param {() => Promise<any>} wait
+ * @param {(error: unknown) => unknown} [stamp] puts the caller's line into an error of ours; others keep their own line
+ * @returns {Promise<Ending>}
+ */
+async function ending(wait, stamp = (error) => error) {
   try {
     return { result: await wait() };
   } catch (error) {
-    return { error: fromNative(error) };
+    return { error: stamp(fromNative(error)) };
   }
 }
 

@@ -1,8 +1,10 @@
 "use strict";
 // The exec stream as messages, for those who bring their own handle. One connection, nothing is repeated: what is lost
-// stays lost, and the next `reconnectWsStream` is the caller's.
+// stays lost, and the next `reconnectWsStream` is the caller's. The extension is not asked for, so that the caller can
+// compute with positions: they count the bytes of the text that is given.
 
 const { whenAborted, withSignal } = require("./abort.js");
+const { Callbacks } = require("./callbacks.js");
 const { binding } = require("./load.js");
 const { callOptions, check, parse, rules, toBuffer } = require("./options.js");
 const { checkCommand, commandSpec, runRules } = require("./run.js");
@@ -36,11 +38,13 @@ function shared() {
 /** Controls a stream. Its calls never fail; after the end they do nothing. */
 class WSStreamControl {
   #native;
+  #callbacks;
   #killed = false;
 
-  /** @param {any} native the native command */
-  constructor(native) {
+  /** @param {any} native the native command @param {Callbacks} callbacks none of them is waited for after a kill */
+  constructor(native, callbacks) {
     this.#native = native;
+    this.#callbacks = callbacks;
   }
 
   get killed() {
@@ -49,6 +53,7 @@ class WSStreamControl {
 
   sendKill() {
     this.#killed = true;
+    this.#callbacks.interrupt();
     this.#native.kill().catch(ignore);
   }
 
@@ -63,11 +68,13 @@ class WSStreamControl {
   }
 }
 
+/** Out here, where it has nothing of the stream: see `whenAborted`. */
+const onAbort = (control) => control.sendKill();
+
 /** The messages of a stream. Whoever leaves the loop leaves the command alone, and closes the connection. */
-async function* messages(native, control, options) {
+async function* messages(native, { control, callbacks, signal }) {
   const tap = new Tap(native);
-  const callbacks = [options.onStdout, options.onStderr];
-  const release = whenAborted(options.signal, control, () => control.sendKill());
+  const release = whenAborted(signal, control, onAbort);
   try {
     // The first step is taken before anybody listens, so that leaving always ends what is below.
     yield { type: "none" };
@@ -76,15 +83,16 @@ async function* messages(native, control, options) {
       for (let at = 0; at < batch.length; at += STRIDE) {
         // A gap shows in the next offset.
         if (batch[at] < 0) continue;
-        const kind = batch[at] & 1;
-        callbacks[kind]?.(batch[at + 1]);
-        yield { type: STREAMS[kind], data: batch[at + 1], offset: batch[at + 2] };
+        const [stream, data, offset] = [STREAMS[batch[at] & 1], batch[at + 1], batch[at + 2]];
+        await callbacks.take({ stream, data });
+        signal?.throwIfAborted();
+        yield { type: stream, data, offset };
       }
     }
-    options.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     yield { type: "exit", exit_code: (await native.result()).exitCode };
   } catch (error) {
-    throw options.signal?.aborted ? options.signal.reason : error;
+    throw signal?.aborted ? signal.reason : error;
   } finally {
     release();
     native.detach();
@@ -101,8 +109,10 @@ async function open(dataplaneUrl, apiKey, options, start) {
   const native = await withSignal(options.signal, (cancel) =>
     start(shared(), target, { ...stream, reconnect: false }, call, cancel),
   );
-  const control = new WSStreamControl(native);
-  const loop = messages(native, control, options);
+  const { onStdout = null, onStderr = null, signal } = options;
+  const callbacks = new Callbacks({ onStdout, onStderr, onGap: null });
+  const control = new WSStreamControl(native, callbacks);
+  const loop = messages(native, { control, callbacks, signal });
   await loop.next();
   return [loop, control];
 }

@@ -15,7 +15,7 @@ class ChunkLoop {
    * @param {{
    *   readers: import("./readers.js").Readers,
    *   take(): object | null,
-   *   pull(): Promise<object | null>,
+   *   pull(left: () => boolean): Promise<object | null>,
    *   left(): void,
    * }} port
    */
@@ -60,7 +60,7 @@ class ChunkLoop {
   #pull() {
     const { readers, pull } = this.#port;
     if (!readers.enter(this)) throw readers.refusal();
-    return pull();
+    return pull(() => this.#over);
   }
 
   #end() {

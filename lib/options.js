@@ -77,8 +77,8 @@ const rules = {
     test: (value) => isWhole(0)(value) && value <= 65535,
   },
   bytes: {
-    expects: "a string or a Uint8Array",
-    test: (value) => typeof value === "string" || value instanceof Uint8Array,
+    expects: "a Uint8Array or a string without lone surrogates",
+    test: (value) => (typeof value === "string" ? value.isWellFormed() : value instanceof Uint8Array),
     secret: true,
   },
   json: { expects: "an object that can be sent as JSON", test: isJson, secret: true },

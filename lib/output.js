@@ -21,12 +21,17 @@ class Output {
   #released = false;
   #closed = false;
   /** @type {Promise<void> | null} the end that the signal's abort caused */
-  aborting = null;
+  #aborting = null;
+  /** @type {Promise<any> | null} the attempts to hand over to another handle */
+  #handover = null;
+  /** Whether neither of these two stops the output. */
+  #flows = true;
 
   /**
    * @param {any} native the native command
    * @param {any} plan how to receive it
-   * @param {{ stop(): Promise<void>, detach(): void }} control ends the command, or the attachment
+   * @param {{ stop(): Promise<void>, detach(): void, ended(): void }} control ends the command, or the attachment; is
+   *   told when all output was fetched
    */
   constructor(native, plan, control) {
     this.#native = native;
@@ -47,11 +52,15 @@ class Output {
     return this.#readers.busy;
   }
 
+  get aborting() {
+    return this.#aborting;
+  }
+
   loop() {
     return new ChunkLoop({
       readers: this.#readers,
-      take: () => (this.aborting ? null : this.#chunks.take()),
-      pull: () => this.#pull(),
+      take: () => (this.#flows ? this.#chunks.take() : null),
+      pull: (left) => this.#pull(left),
       left: () => (this.#plan.killOnBreak ? this.#control.detach() : this.#chunks.pause()),
     });
   }
@@ -66,6 +75,7 @@ class Output {
   #open() {
     this.#native.setRaw(true);
     const streams = new ByteStreams(this.#native, this.#plan.from, {
+      held: () => (this.#flows ? null : this.#flow()),
       fetch: (receive) => this.#fetch(receive),
       gap: (gap) => (this.#plan.onGap ? this.#tell(this.#callbacks.gap(gap)) : null),
       discard: (kind) => this.#native.discard(kind),
@@ -74,10 +84,11 @@ class Output {
     return streams;
   }
 
-  /** The next chunk for loops and callbacks; `null` at the end. */
-  async #pull() {
+  /** The next chunk for loops and callbacks; `null` at the end, and for a loop that was left while it waited. */
+  async #pull(left = () => false) {
     for (;;) {
-      await this.#throwIfAborted();
+      while (!this.#flows) await this.#flow();
+      if (left()) return this.#leave();
       const gap = this.#chunks.takeGap();
       const chunk = gap === null ? this.#chunks.take() : null;
       if (chunk !== null) return chunk;
@@ -86,20 +97,30 @@ class Output {
     }
   }
 
-  /** Waits for output. An abort wins over whatever became of it. */
+  /** What came for a loop that is gone is the next one's. */
+  #leave() {
+    if (!this.#readers.busy) this.#chunks.pause();
+    return null;
+  }
+
+  /** Waits for output; what it gives is falsy at the end. An abort wins over whatever became of it. */
   async #fetch(receive) {
-    await this.#throwIfAborted();
+    let more = null;
     try {
-      return await receive();
+      more = await receive();
+      return more;
     } finally {
       if (this.#released) this.#chunks.pause();
-      await this.#throwIfAborted();
+      if (!this.#flows) await this.#flow();
+      if (!more) this.#control.ended();
     }
   }
 
-  async #throwIfAborted() {
-    if (!this.aborting) return;
-    await this.aborting;
+  /** Resolves when output may be delivered. */
+  async #flow() {
+    while (this.#handover) await this.#handover;
+    if (!this.#aborting) return;
+    await this.#aborting;
     throw this.#plan.signal.reason;
   }
 
@@ -134,15 +155,34 @@ class Output {
     if (this.#streams) await new Promise(setImmediate);
   }
 
-  /** From now on the end counts: no output is held back for a reader that may never ask again. */
+  /** The signal was aborted; `stopped` is the end of the command. @param {Promise<void>} stopped */
+  abort(stopped) {
+    this.#aborting = stopped;
+    this.#flows = false;
+  }
+
+  /** Delivers nothing before `done` is settled, so that positions stay what they are. @param {Promise<any>} done */
+  async hold(done) {
+    const handover = Promise.allSettled([this.#handover, done]);
+    this.#handover = handover;
+    this.#flows = false;
+    await handover;
+    if (this.#handover !== handover) return;
+    this.#handover = null;
+    this.#flows = this.#aborting === null;
+  }
+
+  /** From now on the end counts: nothing is held back for a reader or a callback that may never be done. */
   release() {
     this.#released = true;
+    this.#callbacks.interrupt();
     this.#chunks.pause();
   }
 
   /** Nobody takes more. */
   close() {
     this.#closed = true;
+    this.#callbacks.interrupt();
     this.#chunks.close();
     this.#streams?.close();
   }

@@ -91,7 +91,7 @@ class Sandbox {
       cancellable(plan.signal, (cancel) => this.#native.runToEnd(target, plan.spec, plan.stream, plan.call, cancel)),
     );
     const callbacks = new Callbacks(plan);
-    const release = whenAborted(plan.signal, callbacks, () => callbacks.interrupt());
+    const release = whenAborted(plan.signal, callbacks, (told) => told.interrupt());
     try {
       return await conclude(end, plan, { callbacks, aborted: isAbortOf(plan.signal, end.error) });
     } finally {
@@ -100,11 +100,14 @@ class Sandbox {
   }
 
   async #attach(plan, start) {
+    const handles = this.#handles;
     const native = await withSignal(plan.signal, start);
     const handle = new CommandHandle(native, plan, (next) => this.#reconnect(next));
     const weak = new WeakRef(handle);
-    this.#handles.add(weak);
-    deadHandles.register(handle, { handles: this.#handles, weak });
+    handles.add(weak);
+    deadHandles.register(handle, { handles, weak });
+    // Closed while it was attached.
+    if (handles !== this.#handles) handle.close();
     return handle;
   }
 
@@ -148,7 +151,7 @@ class Sandbox {
   /** Ends the attachments of its handles; the sandbox lives on. */
   close() {
     for (const weak of this.#handles) weak.deref()?.close();
-    this.#handles.clear();
+    this.#handles = new Set();
   }
 
   async [Symbol.asyncDispose]() {

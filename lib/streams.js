@@ -17,7 +17,7 @@ class ByteSource {
   #next = 0;
   /** @type {Uint8Array | null} what did not fit into a reader's own buffer */
   #rest = null;
-  /** First byte that was not taken out of batches yet. */
+  /** First byte that was not taken out of batches yet. It moves with what is taken: nothing may come in between. */
   #fetched;
   #over = false;
 
@@ -36,13 +36,9 @@ class ByteSource {
 
   /** What it throws ends the stream. @param {ReadableByteStreamController} controller */
   async pull(controller) {
-    let bytes = this.#rest;
-    if (bytes === null) {
-      bytes = await this.#read().catch((error) => this.#fail(error));
-      if (this.#over) return;
-      if (bytes === null) return finish(controller);
-      this.#fetched += bytes.length;
-    }
+    const bytes = await this.#read().catch((error) => this.#fail(error));
+    if (this.#over) return;
+    if (bytes === null) return finish(controller);
     const request = controller.byobRequest;
     const asked = Boolean(request?.view);
     this.#rest = asked ? answer(request, bytes) : null;
@@ -68,12 +64,16 @@ class ByteSource {
 
   /** All that is here already, else what comes next; `null` at the end. */
   async #read() {
-    for (;;) {
-      const gap = this.#gap();
-      if (gap) await this.#skip(gap);
+    while (!this.#over) {
+      const held = this.#port.held();
+      const gap = held ? null : this.#gap();
+      if (held) await held;
+      else if (this.#rest) return this.#rest;
+      else if (gap) await this.#skip(gap);
       else if (this.#next < this.#batch.length) return this.#gather();
       else if (!(await this.#fill())) return null;
     }
+    return null;
   }
 
   async #fill() {
@@ -113,6 +113,7 @@ class ByteSource {
       size += piece.length;
       this.#next += STRIDE;
     } while (this.#batch[this.#next] >= 0 && this.#batch[this.#next + 2] === this.#fetched + size);
+    this.#fetched += size;
     const bytes = new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
     let at = 0;
     for (const piece of pieces) {
@@ -146,6 +147,7 @@ function lost({ stream, from, to }) {
 
 /**
  * @typedef {object} Port
+ * @property {() => Promise<void> | null} held what to wait for before output may be delivered
  * @property {(receive: () => Promise<any[] | null>) => Promise<any[] | null>} fetch
  * @property {(gap: object) => Promise<void> | null} gap `null` where nobody wants to be told
  * @property {(kind: 0 | 1) => void} discard

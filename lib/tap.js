@@ -26,6 +26,8 @@ class Tap {
   #only;
   #closed = false;
   #over = false;
+  /** @type {{ error: unknown } | null} what the command failed with: who asks again is told again */
+  #failure = null;
 
   /** @param {any} native the native command @param {0 | 1 | null} only one stream, or both */
   constructor(native, only = null) {
@@ -45,6 +47,7 @@ class Tap {
   /** @param {Promise<any[] | null>} [asked] @returns {Promise<any[] | null>} `null` at the end */
   async receive(asked) {
     if (this.#closed) throw closed();
+    if (this.#failure) throw this.#failure.error;
     if (this.#over) return null;
     try {
       const batch = await (asked ?? this.ask());
@@ -53,7 +56,8 @@ class Tap {
       return batch;
     } catch (error) {
       this.#over = true;
-      throw fromNative(error);
+      this.#failure = { error: fromNative(error) };
+      throw this.#failure.error;
     }
   }
 

@@ -141,7 +141,8 @@ describe("input", () => {
 
 describe("a terminal", () => {
   it("break, type, and iterate again: a Python session", async () => {
-    const handle = await local.sandbox.run("python3", { pty: true, wait: false });
+    const env = { PYTHON_BASIC_REPL: "1" };
+    const handle = await local.sandbox.run("python3", { pty: true, env, wait: false });
     let output = "";
     const readUntil = async (text: string) => {
       output = "";
@@ -198,14 +199,18 @@ describe("the life of a command", () => {
   });
 
   it("an ended one can be reconnected to, until its time is over", async () => {
-    const first = await local.sandbox.run("echo kept", { wait: false, ttlSeconds: 1 });
-    await first.result;
-    const again = await local.sandbox.reconnect(first.commandId);
+    const start = async (options: object) => {
+      const handle = await local.sandbox.run("echo kept", { wait: false, ...options });
+      await handle.result;
+      return handle.commandId;
+    };
+    const again = await local.sandbox.reconnect(await start({}));
     expect((await again.result).stdout).toBe("kept\n");
     again.close();
+    const expiring = await start({ ttlSeconds: 1 });
     let error: any;
     await until(async () => {
-      const handle = await local.sandbox.reconnect(first.commandId).catch((reason: unknown) => void (error = reason));
+      const handle = await local.sandbox.reconnect(expiring).catch((reason: unknown) => void (error = reason));
       handle?.close();
       return error !== undefined;
     });
@@ -233,8 +238,8 @@ describe("the life of a command", () => {
 
   it("a short idleTimeout ends what nobody is attached to", async () => {
     const handle = await local.sandbox.run("sleep 4713", { timeout: 0, idleTimeout: 1, wait: false });
-    handle.close();
     expect(await runs("4713")).toBe(true);
+    handle.close();
     await until(async () => !(await runs("4713")));
   });
 

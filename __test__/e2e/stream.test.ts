@@ -58,6 +58,21 @@ describe("streaming", () => {
     expect((await handle.result).gaps).toEqual([]);
   });
 
+  it("goes on in a new handle without a gap, however much came that nobody took", async () => {
+    const handle = await start("seq 1 3000000");
+    for await (const _ of handle) break;
+    await sleep(300);
+    let next = handle.lastStdoutOffset;
+    expect(next).toBeGreaterThan(0);
+    const again = await handle.reconnect();
+    for await (const { data, offset } of again) {
+      expect(offset).toBe(next);
+      next += data.length;
+    }
+    expect(next).toBe(22_888_896);
+    expect((await again.result).gaps).toEqual([]);
+  });
+
   it("calls back in order, and gives the result", async () => {
     const seen: string[] = [];
     const result = await local.sandbox.run("echo a; sleep 0.05; echo b >&2; sleep 0.05; echo c", {

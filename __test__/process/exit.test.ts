@@ -30,6 +30,38 @@ describe("the program ends by itself", () => {
       const error = await sandbox.run("sleep 600", { signal: AbortSignal.timeout(100) }).catch((reason) => reason);
       if (error.name !== "TimeoutError") throw error;`,
     ],
+    [
+      "after a terminal",
+      `for await (const _ of await sandbox.run("echo a; sleep 600", { wait: false, pty: true })) break;`,
+    ],
+    [
+      "after a web stream that was read half",
+      `await (await sandbox.run("echo a; sleep 600", { wait: false })).stdout.getReader().read();`,
+    ],
+    [
+      "after web streams",
+      `
+      const handle = await sandbox.run("echo a; echo b >&2", { wait: false });
+      await Promise.all([new Response(handle.stdout).text(), new Response(handle.stderr).text(), handle.result]);`,
+    ],
+    [
+      "after a handle with callbacks",
+      `await (await sandbox.run("echo a", { wait: false, onStdout: () => {}, onStderr: async () => {} })).result;`,
+    ],
+    [
+      "after a new handle took over",
+      `
+      const first = await sandbox.run("echo a; sleep 600", { wait: false });
+      for await (const _ of first) break;
+      await first.reconnect();`,
+    ],
+    ...["", `for await (const { type } of messages) if (type === "stdout") break;`].map((then): [string, string] => [
+      `with a low-level stream that is ${then ? "left" : "dropped"}`,
+      `
+      const url = sandbox.dataplane_url;
+      const [messages] = await sandwire.runWsStream(url, process.env.KEY, "echo a; sleep 600");
+      ${then}`,
+    ]),
     ["after a closed client", `client.close();`],
     ["with a local server that it did not close", `await sandwire.LocalServer.start();`],
     ["after an error", `await sandbox.read("/none").catch(() => {});`],

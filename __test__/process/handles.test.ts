@@ -26,6 +26,7 @@ beforeAll(async () => {
     sockets += 1;
     server.frames.length = 0;
     server.upgrades.length = 0;
+    server.sockets.length = 0;
     server.requests.length = 0;
     socket.once("close", () => (sockets -= 1));
     socket.send(JSON.stringify({ type: "started", command_id, pid: 7 }));
@@ -61,6 +62,8 @@ async function grown({ wave, waves, warm }: { wave: string; waves: number; warm:
     const before = await settled();
     for (let i = 0; i < ${waves - warm}; i++) { await wave(); if (i % 5 === 4) await settled(); }
     const after = await settled();
+    const listeners = globalThis.living && require("node:events").getEventListeners(globalThis.living.signal, "abort");
+    if (listeners?.length) throw new Error("a signal still has " + listeners.length + " listeners");
     print(JSON.stringify({ sockets: after.sockets, fds: after.fds - before.fds, rss: after.rss - before.rss }));`;
   const ended = await runNode({ apiEndpoint: server.endpoint, apiKey: "k" }, "box", script, ["--expose-gc"]);
   expect(ended, ended.stderr).toMatchObject({ code: 0, signal: null, stderr: "" });
@@ -104,6 +107,32 @@ it("streams cancelled half-way, in every way", async () => {
       start().then((handle) => reader(handle.stdout)),
     ]);`;
   const { sockets: left, fds, rss } = await grown({ wave, waves: 160, warm: 80 });
+  expect(left).toBe(0);
+  expect(fds).toBeLessThanOrEqual(4);
+  expect(rss / MB).toBeLessThan(32);
+});
+
+it("handles and low-level streams dropped while their signal lives", async () => {
+  const wave = `
+    const { signal } = (globalThis.living ??= new AbortController());
+    const handle = async (options) => {
+      const handle = await sandbox.run("print", { wait: false, ...options });
+      for await (const _ of handle) break;
+      return handle;
+    };
+    const low = async (options) => {
+      const [messages] = await sandwire.runWsStream(sandbox.dataplane_url, "k", "print", options);
+      for (let count = 0; count < 2; count++) await messages.next();
+      return messages;
+    };
+    await Promise.all([
+      handle({ signal }),
+      handle({}).then((handle) => handle.reconnect({ signal })),
+      low({}),
+      low({ signal }),
+      low({ signal }).then((messages) => messages.return()),
+    ]);`;
+  const { sockets: left, fds, rss } = await grown({ wave, waves: 120, warm: 60 });
   expect(left).toBe(0);
   expect(fds).toBeLessThanOrEqual(4);
   expect(rss / MB).toBeLessThan(32);

@@ -79,6 +79,9 @@ it("an aborted signal that many calls shared has no listeners left", async () =>
     for (let i = 0; i < 30; i++) {
       await sandbox.run("true", { signal });
       await (await sandbox.run("true", { signal, wait: false })).result;
+      for await (const _ of await sandbox.run("echo a", { signal, wait: false })) continue;
+      const [messages] = await sandwire.runWsStream(sandbox.dataplane_url, process.env.KEY, "echo a", { signal });
+      for await (const _ of messages) continue;
     }
     await new Promise((resolve) => setImmediate(resolve));
     print(String(require("node:events").getEventListeners(signal, "abort").length));`);

@@ -66,6 +66,8 @@ describe("run", () => {
     void sandbox.run("ls", { onStdout: (data) => expectTypeOf(data).toEqualTypeOf<string>() });
     void sandbox.run("ls", { ...bytes, onStdout: (data) => expectTypeOf(data).toEqualTypeOf<Uint8Array>() });
     void sandbox.run("ls", { onStderr: async () => {} });
+    const seen: string[] = [];
+    void sandbox.run("ls", { onStdout: (data) => seen.push(data) });
   });
 
   test("takes what is known at run time only", () => {
@@ -163,6 +165,11 @@ describe("a handle", () => {
     for await (const { data } of await sandbox.run("ls", { wait: false, output: "bytes" })) {
       expectTypeOf(data).toEqualTypeOf<Uint8Array>();
     }
+    const loop = handle[Symbol.asyncIterator]();
+    const first = await loop.next();
+    expectTypeOf(first.value).toEqualTypeOf<OutputChunk | undefined>();
+    if (!first.done) expectTypeOf(first.value).toEqualTypeOf<OutputChunk>();
+    expectTypeOf(loop.return()).toEqualTypeOf<Promise<IteratorResult<OutputChunk, undefined>>>();
     expectTypeOf(handle.result).toEqualTypeOf<Promise<ExecutionResult>>();
     expectTypeOf(handle.pid).toEqualTypeOf<number | null>();
     expectTypeOf(handle.kill()).toEqualTypeOf<Promise<boolean>>();

@@ -1,5 +1,6 @@
 // Commands against a scripted server: frames sent, frames received, faults.
 
+import { getEventListeners } from "node:events";
 import { createRequire } from "node:module";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
@@ -305,6 +306,25 @@ describe("a handle", () => {
     expect(await rejection(handle.result)).toBeInstanceOf(sandwire.SandboxClientError);
   });
 
+  it("is closed with its sandbox, also one that is on its way", async () => {
+    let begin = () => {};
+    const opened = new Promise<unknown>((resolve) => {
+      server.exec = (socket, { command_id }) => {
+        begin = () => socket.send(JSON.stringify({ type: "started", command_id, pid: 7 }));
+        resolve(socket);
+      };
+    });
+    const sandbox = await server.sandbox();
+    const starting = sandbox.run("sleep 99", { wait: false });
+    await opened;
+    sandbox.close();
+    begin();
+    const handle = await starting;
+    expect((await rejection(handle.result)).message).toMatch(/handle was closed/);
+    server.play([exit()]);
+    expect((await (await sandbox.run("true", { wait: false })).result).success).toBe(true);
+  });
+
   it("reconnect asks for the offsets given", async () => {
     server.play([out("tail", 4), exit()]);
     const handle = await (await server.sandbox()).reconnect("cmd-1", { stdoutOffset: 4, stderrOffset: 2 });
@@ -343,6 +363,39 @@ describe("a handle that comes back", () => {
     expect((await rejection(handle.result)).message).toMatch(/handle was closed/);
     expect(await handle.kill()).toBe(false);
     expect(await rejection(loop.next())).toMatchObject({ name: "SandboxClientError" });
+  });
+
+  it("asks for everything where nobody read, though all of it has arrived", async () => {
+    const handle = await running();
+    // Once it is over, all of it is here.
+    await vi.waitFor(async () => expect(await handle.kill()).toBe(false));
+    expect([handle.lastStdoutOffset, handle.lastStderrOffset]).toEqual([0, 0]);
+    server.play([out("ab"), err("e"), exit()]);
+    const again = await handle.reconnect();
+    expect(server.frames.at(-1)).toMatchObject({ type: "reconnect", stdout_offset: 0, stderr_offset: 0 });
+    expect(await again.result).toMatchObject({ stdout: "ab", stderr: "e", gaps: [] });
+    expect([again.lastStdoutOffset, again.lastStderrOffset]).toEqual([2, 1]);
+  });
+
+  it("calls nothing back twice, though output comes on both connections", async () => {
+    const seen: string[] = [];
+    const handle = await running({ onStdout: (text: string) => seen.push(text) });
+    await vi.waitFor(() => expect(seen).toEqual(["ab"]));
+    const old = server.sockets[0];
+    server.exec = (socket, { command_id }) => {
+      old?.send(JSON.stringify(out("cd", 2)), () => {
+        // The pong says that the client has read what came before.
+        old.once("pong", () => {
+          for (const frame of [{ type: "started", command_id, pid: 7 }, out("cd", 2), exit()])
+            socket.send(JSON.stringify(frame));
+        });
+        old.ping();
+      });
+    };
+    await (
+      await handle.reconnect()
+    ).result;
+    expect(seen).toEqual(["ab", "cd"]);
   });
 
   it("works on a closed one and on one that has ended", async () => {
@@ -562,6 +615,28 @@ describe("abort", () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     controller.abort();
     expect(await pending).toMatchObject({ outcome: "aborted", stdout: "a", success: false });
+  });
+
+  it("reaches all commands that share a signal; Node sees one listener and warns of no leak", async () => {
+    server.play([out("a")], END);
+    const sandbox = await server.sandbox();
+    const warned = vi.fn();
+    process.on("warning", warned);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const reason = new Error("enough");
+    const handles = await Promise.all(Array.from({ length: 20 }, () => sandbox.run("x", { signal, wait: false })));
+    handles[0]?.close();
+    const results = [...handles.slice(1).map(({ result }) => result), sandbox.run("x", { signal })];
+    const told = Promise.all(results.map(rejection));
+    expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    await vi.waitFor(() => expect(server.frames).toHaveLength(21));
+    controller.abort(reason);
+    expect(new Set(await told)).toEqual(new Set([reason]));
+    expect(server.frames.filter(({ type }) => type === "kill")).toHaveLength(20);
+    process.off("warning", warned);
+    expect(warned).not.toHaveBeenCalled();
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
   });
 
   it("before the start: nothing is sent", async () => {

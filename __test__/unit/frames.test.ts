@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { reconnectWsStream, runWsStream, type WsMessage } from "../../index.mjs";
-import { raw, rejection, Scripted } from "./scripted.js";
+import { rejection, Scripted } from "./scripted.js";
 
 let server: Scripted;
 
@@ -65,15 +65,56 @@ describe("runWsStream", () => {
     expect(server.upgrades[0]?.headers).not.toHaveProperty("x-api-key");
   });
 
-  it("is the same with the extension", async () => {
+  it("does not ask for the extension: positions count the text", async () => {
     server.extended = true;
-    server.play([raw("stdout", "a"), raw("stderr", "e", 2), exit()]);
+    server.play([out("a\uFFFD"), out("b", 4), exit()]);
     const [messages] = await runWsStream(server.dataplane, "k", "ls", { commandId: "mine" });
     expect((await collect(messages)).slice(1)).toEqual([
-      { type: "stdout", data: "a", offset: 0 },
-      { type: "stderr", data: "e", offset: 2 },
+      { type: "stdout", data: "a\uFFFD", offset: 0 },
+      { type: "stdout", data: "b", offset: 4 },
       { type: "exit", exit_code: 0 },
     ]);
+    expect(server.upgrades[0]?.headers).not.toHaveProperty("sec-websocket-protocol");
+  });
+
+  it("waits for its callbacks, and throws what they throw", async () => {
+    server.play([out("a"), out("b", 1), exit()]);
+    const log: unknown[] = [];
+    const onStdout = async (data: string) => {
+      await new Promise((resolve) => setImmediate(resolve));
+      log.push(`called ${data}`);
+    };
+    const [messages] = await runWsStream(server.dataplane, "k", "ls", { onStdout });
+    for await (const message of messages) log.push(message.data ?? message.type);
+    expect(log).toEqual(["started", "called a", "a", "called b", "b", "exit"]);
+    const thrown = new Error("mine");
+    const [other] = await runWsStream(server.dataplane, "k", "ls", { onStdout: () => Promise.reject(thrown) });
+    expect(await rejection(collect(other))).toBe(thrown);
+  });
+
+  it("waits for no callback after a kill or an abort", async () => {
+    server.play([out("a")], (frame, socket) => {
+      if (frame.type === "kill") socket.send(JSON.stringify(exit(137)));
+    });
+    const reason = new Error("enough");
+    for (const way of ["kill", "abort"]) {
+      const controller = new AbortController();
+      let called = () => {};
+      const calling = new Promise<void>((resolve) => (called = resolve));
+      const onStdout = () => {
+        called();
+        return new Promise(() => {});
+      };
+      const { signal } = controller;
+      const [messages, control] = await runWsStream(server.dataplane, "k", "ls", { onStdout, signal });
+      const all = collect(messages).catch((error: unknown) => error);
+      await calling;
+      if (way === "kill") control.sendKill();
+      else controller.abort(reason);
+      const ended = await all;
+      if (way === "kill") expect(ended).toContainEqual({ type: "exit", exit_code: 137 });
+      else expect(ended).toBe(reason);
+    }
   });
 
   it("sends kill, input and its end", async () => {

@@ -1,10 +1,26 @@
 // The rules of loops, callbacks and results, on a native command that is played step by step.
 
+import { getEventListeners } from "node:events";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it, vi } from "vitest";
 
+import { SandboxOperationError } from "../../index.mjs";
 import { failure, handleOf, Played, RESULT, texts } from "./played.js";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
+const never = () => new Promise<void>(() => {});
+
+/** Collects garbage until it is so; the test's own limit ends it if it never is. */
+async function collect(until: () => boolean) {
+  setFlagsFromString("--expose-gc");
+  const gc = runInNewContext("gc");
+  // A look at a WeakRef keeps its target for the turn, so the collection comes first.
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    gc();
+  } while (!until());
+}
 
 describe("a loop", () => {
   it("yields every chunk of every batch as an object", async () => {
@@ -62,6 +78,38 @@ describe("a loop", () => {
     expect(answers.map(({ value, done }) => (done ? "end" : value.data))).toEqual(["a", "b", "c", "end"]);
   });
 
+  it("that is left while it waits takes nothing: the next one gets it all, however many wait", async () => {
+    const native = new Played();
+    const handle = handleOf(native);
+    const left = [];
+    for (let count = 0; count < 2; count += 1) {
+      const loop = handle[Symbol.asyncIterator]();
+      left.push(loop.next(), loop.next());
+      await turn();
+      await loop.return?.();
+    }
+    const all = texts(handle);
+    await turn();
+    native.push([0, "a", 0, 0, "b", 1, 0, "c", 2], [0, "d", 3], null);
+    expect(await all).toEqual(["a", "b", "c", "d"]);
+    expect(await Promise.all(left)).toEqual(left.map(() => ({ value: undefined, done: true })));
+    expect(native.fetched).toBe(3);
+  });
+
+  it("that is left while it waits holds nothing back, and what came is the next one's", async () => {
+    const native = new Played();
+    const handle = handleOf(native);
+    const loop = handle[Symbol.asyncIterator]();
+    const pending = loop.next();
+    await turn();
+    await loop.return?.();
+    native.push([0, "a", 0, 0, "b", 1]);
+    expect(await pending).toEqual({ value: undefined, done: true });
+    expect([native.paused, handle.lastStdoutOffset]).toEqual([true, 0]);
+    native.push(null);
+    expect(await texts(handle)).toEqual(["a", "b"]);
+  });
+
   it("tells the stream's error and ends", async () => {
     const native = new Played().push([0, "a", 0], failure("CONNECTION_FAILED", "cut"), null);
     const handle = handleOf(native);
@@ -72,7 +120,8 @@ describe("a loop", () => {
     expect(seen).toEqual(["a"]);
     expect(error).toMatchObject({ name: "SandboxConnectionError", code: "CONNECTION_FAILED" });
     expect((error as Error).stack).toContain("handle.test.ts");
-    expect(await texts(handle)).toEqual([]);
+    // Not a quiet end, which would look like a success.
+    await expect(texts(handle)).rejects.toBe(error);
   });
 
   it("detaches on break if the command is to die with its last client", async () => {
@@ -189,6 +238,22 @@ describe("gaps", () => {
     expect(await texts(handle)).toEqual(["b"]);
     expect(told).toEqual([gap(1, 9), gap(0, 3, "stderr"), gap(10, 12)]);
     expect(handle.lastStdoutOffset).toBe(13);
+  });
+
+  it("are told once, though the result has apart what a loop found in one", async () => {
+    const told: object[] = [];
+    const native = new Played().push([0, "a", 0, -1, 5, 1, -1, 9, 5, 0, "b", 9], null);
+    native.outcome = withGaps(gap(1, 5), gap(5, 9), gap(5, 9, "stderr"));
+    const handle = handleOf(native, { onGap: (gap: object) => void told.push(gap) });
+    await texts(handle);
+    await handle.result;
+    expect(told).toEqual([gap(1, 9), gap(5, 9, "stderr")]);
+    const late = new Played().push([-1, 5, 1, -1, 9, 5, 0, "b", 9], null);
+    late.outcome = native.outcome;
+    const first = handleOf(late, { onGap: (gap: object) => void told.push(gap) });
+    await first.result;
+    expect(await texts(first)).toEqual(["b"]);
+    expect(told.slice(2)).toEqual([gap(1, 5), gap(5, 9), gap(5, 9, "stderr")]);
   });
 
   it("told at the end do not hold an abort up; the end stands", async () => {
@@ -403,6 +468,49 @@ describe("callbacks", () => {
     expect(seen).toEqual(["a"]);
   });
 
+  it("that never settle hold neither kill() nor close() up; the rest is still called back after a kill", async () => {
+    const outcomes = {
+      kill: { ...RESULT, outcome: "killed", exitCode: 137 },
+      close: failure("CLIENT_ERROR", "closed"),
+    };
+    for (const way of ["kill", "close"] as const) {
+      const native = new Played().push([0, "a", 0, 0, "b", 1]);
+      native.outcome = outcomes[way];
+      const seen: string[] = [];
+      const onStdout = (text: string) => {
+        seen.push(text);
+        return never();
+      };
+      const handle = handleOf(native, { callbacks: true, onStdout });
+      await vi.waitFor(() => expect(seen).toEqual(["a"]));
+      await handle[way]();
+      if (way === "kill") expect(await handle.result).toMatchObject({ outcome: "killed" });
+      else await expect(handle.result).rejects.toThrow("closed");
+      expect(seen).toEqual(way === "kill" ? ["a", "b"] : ["a"]);
+    }
+  });
+
+  it("may kill the command and await its result", async () => {
+    const native = new Played().push([0, "a", 0]);
+    native.outcome = { ...RESULT, outcome: "killed", exitCode: 137 };
+    const codes: unknown[] = [];
+    const onStdout = async () => {
+      await handle.kill();
+      codes.push((await handle.result).exit_code);
+    };
+    const handle = handleOf(native, { callbacks: true, onStdout });
+    await vi.waitFor(() => expect(codes).toEqual([137]));
+  });
+
+  it("that throw an error of ours keep its line", async () => {
+    const native = new Played().push([0, "a", 0]);
+    const onStdout = function theirOwnLine() {
+      throw new SandboxOperationError("mine");
+    };
+    const error: any = await handleOf(native, { callbacks: true, onStdout }).result.catch((thrown: unknown) => thrown);
+    expect(error.stack).toContain("theirOwnLine");
+  });
+
   it("that reject after an abort end nothing else", async () => {
     const unhandled = vi.fn();
     process.on("unhandledRejection", unhandled);
@@ -487,6 +595,30 @@ describe("a signal", () => {
     expect(added).toHaveBeenCalledTimes(2);
     expect(removed).toHaveBeenCalledTimes(2);
   });
+
+  it("is left without listeners when all output was taken, or all that came before an error", async () => {
+    const { signal } = new AbortController();
+    const handle = handleOf(new Played().push([0, "a", 0], null), { signal });
+    for await (const _ of handle) expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
+    await texts(handleOf(new Played().push(failure("CONNECTION_FAILED", "cut")), { signal })).catch(() => {});
+    const streamed = handleOf(new Played().pushTo(0, null), { signal });
+    expect(await new Response(streamed.stdout).text()).toBe("");
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
+  });
+
+  it("that lives keeps no handle that was dropped, and loses its listener then", async () => {
+    const { signal } = new AbortController();
+    const drop = async () => {
+      const handle = handleOf(new Played().push([0, "a", 0]), { signal });
+      for await (const _ of handle) break;
+      return new WeakRef(handle);
+    };
+    const dropped = await drop();
+    expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    await collect(() => dropped.deref() === undefined);
+    await collect(() => getEventListeners(signal, "abort").length === 0);
+  });
 });
 
 describe("reconnect", () => {
@@ -534,6 +666,69 @@ describe("reconnect", () => {
     expect(taken.pop()).toMatchObject({ from: [2, 0], raw: false, reject: false });
   });
 
+  it("delivers nothing on the way: the new handle gets what comes", async () => {
+    const seen: string[] = [];
+    const native = new Played().push([0, "a", 0]);
+    const plan = { callbacks: true, onStdout: (text: string) => void seen.push(text) };
+    let attached = (_: unknown) => {};
+    const handle = handleOf(native, plan, async (next) => {
+      await new Promise((resolve) => (attached = resolve));
+      return attach(next);
+    });
+    await vi.waitFor(() => expect(seen).toEqual(["a"]));
+    const again = handle.reconnect();
+    native.push([0, "b", 1]);
+    await turn();
+    attached(null);
+    await again;
+    expect([seen, taken.pop().from]).toEqual([["a"], [1, 0]]);
+    await expect(handle.result).resolves.toBeDefined();
+    expect(seen).toEqual(["a"]);
+  });
+
+  it("holds loops and web streams up until it is attached, and lets them go on if it is not", async () => {
+    let fail = (_: unknown) => {};
+    const attaching = () => new Promise<never>((_, reject) => (fail = reject));
+    const looped = handleOf(new Played().push([0, "a", 0, 0, "b", 1], null), {}, attaching);
+    const loop = looped[Symbol.asyncIterator]();
+    await loop.next();
+    const bytes = (text: string) => Buffer.from(text);
+    const streamed = handleOf(new Played().pushTo(0, [0, bytes("a"), 0], [0, bytes("b"), 1], null), {}, attaching);
+    const reader = streamed.stdout.getReader();
+    await reader.read();
+    const log: string[] = [];
+    for (const [handle, next] of [
+      [looped, () => loop.next().then(({ value }) => log.push(value?.data ?? "end"))],
+      [streamed, () => reader.read().then(({ value }) => log.push(String(Buffer.from(value as Uint8Array))))],
+    ] as const) {
+      const again = handle.reconnect();
+      const pending = next();
+      await turn();
+      log.push("failed");
+      expect(handle.lastStdoutOffset).toBe(1);
+      fail(new Error("not there"));
+      await expect(again).rejects.toThrow("not there");
+      await pending;
+    }
+    expect(log).toEqual(["failed", "b", "failed", "b"]);
+    expect(await loop.next()).toEqual({ value: undefined, done: true });
+  });
+
+  it("twice at once holds the output until both are settled", async () => {
+    const fails: Array<(reason: unknown) => void> = [];
+    const native = new Played().push([0, "a", 0], null);
+    const handle = handleOf(native, {}, () => new Promise<never>((_, reject) => fails.push(reject)));
+    const both = [handle.reconnect(), handle.reconnect()].map((again) => again.catch(() => "failed"));
+    let looped = false;
+    const all = texts(handle).finally(() => (looped = true));
+    fails[0]?.(new Error());
+    await both[0];
+    await turn();
+    expect(looped).toBe(false);
+    fails[1]?.(new Error());
+    expect(await all).toEqual(["a"]);
+  });
+
   it("leaves this handle alone if it fails", async () => {
     const native = new Played().push([0, "a", 0], null);
     const handle = handleOf(native);
@@ -560,7 +755,10 @@ describe("control", () => {
       false,
     ]);
     expect(native.calls).toEqual(["input hä", "input i", "closeInput", "detach"]);
-    expect(() => handle.sendInput(5 as never)).toThrow(/`data` must be a string or a Uint8Array, but is a number/);
+    expect(() => handle.sendInput("\ud800")).toThrow(/without lone surrogates, but is a string/);
+    expect(() => handle.sendInput(5 as never)).toThrow(
+      /`data` must be a Uint8Array or a string without lone surrogates, but is a number/,
+    );
   });
 
   it("sends signals; SIGKILL is a kill", async () => {

@@ -25,6 +25,8 @@ type Exec = (socket: WebSocket, opening: any, request: IncomingMessage) => void;
 export class Scripted implements AsyncDisposable {
   readonly requests: Seen[] = [];
   readonly upgrades: IncomingMessage[] = [];
+  /** The exec sockets, in the order of their upgrades. */
+  readonly sockets: WebSocket[] = [];
   /** Frames that clients sent, the opening ones included, acknowledgements of output not. */
   readonly frames: any[] = [];
   /** Answers by `METHOD /path`, e.g. `GET /boxes/a`. */
@@ -90,6 +92,7 @@ export class Scripted implements AsyncDisposable {
 
   #converse(socket: WebSocket, request: IncomingMessage): void {
     let opened = false;
+    this.sockets.push(socket);
     socket.on("message", (data, binary) => {
       const frame = parsed(data as Buffer, binary);
       if (frame.type === "output_ack") return;

@@ -132,7 +132,7 @@ describe("run", () => {
     [{ runConfig: {}, env: { A: "b" } }, "env", /can't be combined with `runConfig`/],
     [{ runConfig: {}, cwd: "/a" }, "cwd", /can't be combined with `runConfig`/],
     [{ closeInput: "no" }, "closeInput", /true or false/],
-    [{ input: 5 }, "input", /a string or a Uint8Array, but is a number/],
+    [{ input: 5 }, "input", /a Uint8Array or a string without lone surrogates, but is a number/],
     [{ output: "buffer" }, "output", /"text" or "bytes", but is "buffer"/],
     [{ maxOutputBytes: 0 }, "maxOutputBytes", /from 1 to/],
     [{ maxOutputBytes: 1e12 }, "maxOutputBytes", /from 1 to/],
@@ -164,7 +164,11 @@ describe("files and reconnect", () => {
     await refuses(sandbox.read("/a\0b"), "path", /without NUL/);
     await refuses(sandbox.read("/a", 0), "timeout", /above 0, but is 0/);
     await refuses(sandbox.read("/a", { timeout: 5 } as never), "timeout", /unknown option/);
-    await refuses(sandbox.write("/a", 5 as never), "content", /a string or a Uint8Array, but is a number/);
+    await refuses(
+      sandbox.write("/a", 5 as never),
+      "content",
+      /a Uint8Array or a string without lone surrogates, but is a number/,
+    );
     await refuses(sandbox.write("/a", null as never), "content", /but is null/);
     await refuses(sandbox.write("/a", "b", -1), "timeout", /above 0/);
     await refuses(sandbox.reconnect(""), "commandId", /non-empty string/);
