@@ -3,7 +3,7 @@
 
 import { expected, printing } from "../scripts/cut.mjs";
 import { measure } from "./children.mjs";
-import { startCuttingProxy } from "./cutting-proxy.mjs";
+import { startCuttingProxy } from "../scripts/cutting-proxy.mjs";
 import { withServer } from "./sides.mjs";
 import { median, printGoal, save } from "./stats.mjs";
 

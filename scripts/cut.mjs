@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import { createRequire } from "node:module";
 
-import { startCuttingProxy } from "../bench/cutting-proxy.mjs";
+import { startCuttingProxy } from "./cutting-proxy.mjs";
 import { startDaemon } from "./daemon.mjs";
 
 const { SandboxClient } = createRequire(import.meta.url)("../index.js");
