@@ -23,7 +23,9 @@ async function cut(work, count = 100) {
 }
 
 /** R4: each fuzz target for so many minutes, 10 unless told. */
-const fuzz = (work, minutes = 10) => fuzzAll(work, minutes);
+async function fuzz(work, minutes = 10) {
+  await fuzzAll(work, minutes);
+}
 
 async function leak(work) {
   const deletes = await step("2,000 sandboxes created, used and deleted", async () =>
