@@ -124,6 +124,18 @@ mod tests {
         command
     }
 
+    #[test]
+    fn what_a_pump_left_in_its_pipe_is_not_quiet() {
+        let command = command(CommandSpec::new("x"));
+        command.hold(StreamKind::Stderr, true);
+        assert_eq!(command.quiet_since(), None, "whatever room there is");
+        command.hold(StreamKind::Stderr, false);
+        assert!(command.quiet_since().is_some());
+        command.hold(StreamKind::Stdout, true);
+        command.close_stream(StreamKind::Stdout);
+        assert!(command.quiet_since().is_some(), "it will not go on");
+    }
+
     #[tokio::test]
     async fn streams_take_turns_and_the_end_comes_last() {
         let command = command(CommandSpec::new("x"));

@@ -82,6 +82,8 @@ struct State {
     kills: u64,
     requests: Requests,
     last_output: Instant,
+    /// Whether the pumps of stdout and stderr wait for room.
+    held: [bool; 2],
 }
 
 /// Time left to a command that nobody is attached to.
@@ -91,6 +93,14 @@ pub(super) enum Idle {
 }
 
 impl State {
+    fn held_mut(&mut self, kind: StreamKind) -> &mut bool {
+        let [stdout, stderr] = &mut self.held;
+        match kind {
+            StreamKind::Stdout => stdout,
+            StreamKind::Stderr => stderr,
+        }
+    }
+
     fn stream(&mut self, kind: StreamKind) -> &mut Stream {
         let [stdout, stderr] = &mut self.streams;
         match kind {
@@ -124,6 +134,7 @@ impl Command {
                 kills: 0,
                 requests: Requests::default(),
                 last_output: now,
+                held: [false; 2],
             }),
             stdin: Stdin::new(),
             changed: watch::Sender::new(()),
@@ -352,10 +363,17 @@ impl Command {
         }
     }
 
+    /// A pump stops reading, or goes on. What it left in the pipe is not quiet, whether there is room for it by now or not.
+    pub(super) fn hold(&self, kind: StreamKind, held: bool) {
+        let mut state = lock(&self.state);
+        *state.held_mut(kind) = held;
+        state.last_output = Instant::now();
+    }
+
     /// Since when nothing came, `None` while output is held back.
-    pub(super) fn quiet_since(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn quiet_since(&self) -> Option<Instant> {
         let state = lock(&self.state);
-        let held = state.streams.iter().any(|s| !s.is_closed() && matches!(s.room(now), Room::HeldUntil(_)));
+        let held = state.streams.iter().zip(state.held).any(|(stream, held)| held && !stream.is_closed());
         (!held).then_some(state.last_output)
     }
 

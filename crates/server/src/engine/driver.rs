@@ -146,9 +146,15 @@ impl Names {
 
 /// Moves one stream to the ring buffer; after the end, to nowhere.
 async fn pump(command: &Command, kind: StreamKind, channel: Channel) {
+    let mut held = false;
     loop {
         tokio::task::coop::consume_budget().await;
-        let room = match command.room(kind, Instant::now()) {
+        let room = command.room(kind, Instant::now());
+        if held != matches!(room, Room::HeldUntil(_)) {
+            held = !held;
+            command.hold(kind, held);
+        }
+        let room = match room {
             Room::Bytes(room) => room,
             Room::HeldUntil(until) => {
                 let _either = timeout_at(until, command.space(kind).notified()).await;
@@ -297,7 +303,7 @@ impl<'a> Watch<'a> {
                 ))
             });
         };
-        if self.command.quiet_since(now).is_none() {
+        if self.command.quiet_since().is_none() {
             self.draining = now;
         }
         let over = drained || self.quiet_at(died, now) <= now || now >= self.draining + DRAIN_MAX;
@@ -310,7 +316,7 @@ impl<'a> Watch<'a> {
 
     /// When the pipes will have been quiet for long enough, as things stand.
     fn quiet_at(&self, died: Instant, now: Instant) -> Instant {
-        self.command.quiet_since(now).map_or(now, |since| since.max(died)) + DRAIN_QUIET
+        self.command.quiet_since().map_or(now, |since| since.max(died)) + DRAIN_QUIET
     }
 
     fn next_wake(&self, now: Instant) -> Option<Instant> {
