@@ -185,6 +185,23 @@ fn small_pieces_that_stay_do_not_hold_the_blocks_they_came_in() {
     assert!(block.is_unique());
 }
 
+#[test]
+fn a_stream_of_holes_is_bounded_and_what_goes_is_told() {
+    let output = Output::new(64 * MIB, [0; 2], true, true);
+    lock(&output.state).queue.result_wanted = true;
+    let count = 300_000;
+    for n in 0..count {
+        push(&output, Stdout, 2 * n, b"x");
+        output.has_room();
+    }
+    let items: Vec<Item> =
+        std::iter::from_fn(|| Some(try_all(&output)).filter(|batch| !batch.is_empty())).flatten().collect();
+    assert!(items.len() < count, "{}", items.len());
+    let Some(Item::Gap(gap)) = items.first() else { panic!("what went is not told") };
+    assert_eq!((gap.from, items.get(1).map(|item| measures(item).1)), (0, Some(gap.to + 1)));
+    assert_eq!(items.last().map(|item| measures(item).1), Some(2 * (count as u64 - 1)));
+}
+
 #[tokio::test]
 async fn both_streams_hold_the_command_back_if_neither_is_read() {
     let output = Output::new(64 * MIB, [0; 2], true, true);

@@ -36,7 +36,7 @@ const SMALL: usize = 16 * 1024;
 const KEPT_MAX: usize = 128 * 1024;
 
 /// Entries of one stream. References to output without holes are joined long before; this is for a server that leaves
-/// out every second byte: then the oldest references go.
+/// out every second byte: then the oldest references become gaps.
 const ENTRIES_MAX: usize = 2 * KEPT_MAX;
 
 /// What a consumer takes.
@@ -311,10 +311,15 @@ impl Side {
         }
     }
 
+    /// Beyond the bound the two oldest references become one gap.
     fn bound(&mut self) {
-        while self.entries.len() > ENTRIES_MAX && self.kept > 0 {
-            self.entries.pop_front();
+        while self.entries.len() > ENTRIES_MAX && self.kept > 1 {
+            let Some(oldest) = self.entries.pop_front() else { return };
             self.kept -= 1;
+            let stream = self.kind;
+            if let Some(next) = self.entries.front_mut() {
+                next.content = Content::Gap(Gap { stream, from: oldest.span().0, to: next.span().1 });
+            }
         }
     }
 
@@ -343,6 +348,16 @@ impl Side {
 }
 
 impl Entry {
+    /// First position and the one after the last.
+    fn span(&self) -> (u64, u64) {
+        let after = |from: u64, len| from.saturating_add(length(len));
+        match &self.content {
+            Content::Data { offset, bytes, .. } => (*offset, after(*offset, bytes.len())),
+            Content::Kept { offset, len, .. } => (*offset, after(*offset, *len)),
+            Content::Gap(gap) => (gap.from, gap.to),
+        }
+    }
+
     /// Moves a small piece into memory of its own.
     fn own(&mut self) {
         if let Content::Data { bytes, .. } = &mut self.content

@@ -208,29 +208,17 @@ impl Attachment {
     /// Waits for the time of the next attempt, and makes it.
     async fn reattach(&mut self, connection: &mut Option<Connection>) -> Turn {
         while let Some(at) = self.session.reconnects_at().filter(|at| Instant::now() < *at) {
-            tokio::select! {
-                biased;
-                Some(control) = self.controls.recv() => self.control(control),
-                () = until(self.session.deadline()) => {
-                    if let Some(turn) = self.deadline() {
-                        return turn;
-                    }
-                }
-                () = sleep_until(at.into()) => {}
+            if let Err(turn) = self.away(sleep_until(at.into())).await {
+                return turn;
             }
         }
-        let detour = self.detour.clone();
-        let mut dialing = std::pin::pin!(detour.dialer.dial(Some(OPEN_TIMEOUT)));
+        let dialer = self.detour.dialer.clone();
+        let mut dialing = std::pin::pin!(dialer.dial(Some(OPEN_TIMEOUT)));
         let dialed = loop {
-            tokio::select! {
-                biased;
-                Some(control) = self.controls.recv() => self.control(control),
-                () = until(self.session.deadline()) => {
-                    if let Some(turn) = self.deadline() {
-                        return turn;
-                    }
-                }
-                dialed = &mut dialing => break dialed,
+            match self.away(&mut dialing).await {
+                Ok(Some(dialed)) => break dialed,
+                Ok(None) => {}
+                Err(turn) => return turn,
             }
         };
         let step = match dialed {
@@ -248,6 +236,17 @@ impl Attachment {
             Err(error) => self.session.on_lost(&Loss::Refused(error), Instant::now()),
         };
         self.apply(step).unwrap_or(Turn::Connected)
+    }
+
+    /// Waits without a connection: for `work`, or until a control or deadline has changed something.
+    async fn away<T>(&mut self, work: impl Future<Output = T>) -> Result<Option<T>, Turn> {
+        tokio::select! {
+            biased;
+            Some(control) = self.controls.recv() => self.control(control),
+            () = until(self.session.deadline()) => return self.deadline().map_or(Ok(None), Err),
+            done = work => return Ok(Some(done)),
+        }
+        Ok(None)
     }
 
     fn control(&mut self, control: Control) {
