@@ -162,6 +162,12 @@ pub const READY_WAIT: Duration = Duration::from_secs(20);
 /// Wait for open connections when the server ends, before sandboxes are destroyed under them.
 pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(5);
 
+/// Default idle time after which a sandbox is stopped, seconds (section 7.2).
+pub const IDLE_TTL_DEFAULT: u64 = 600;
+
+/// Default time from a sandbox's stop to its deletion, seconds: 14 days (section 7.2).
+pub const DELETE_AFTER_STOP_DEFAULT: u64 = 14 * 24 * 3600;
+
 /// Default page of a list.
 pub const PAGE_DEFAULT: usize = 1000;
 

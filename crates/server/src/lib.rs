@@ -11,6 +11,8 @@ pub mod cli;
 mod config;
 mod doctor;
 pub mod engine;
+mod policy;
 mod serve;
 
 pub use api::{ApiError, ApiKey, App, app};
+pub use policy::Policy;

@@ -13,20 +13,18 @@ use std::sync::Arc;
 use axum::serve::ListenerExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sandwire_isolate::{Host, HostConfig};
-use sandwire_protocol::limits::{EXECUTES_AT_ONCE, SHUTDOWN_DRAIN};
+use sandwire_protocol::limits::SHUTDOWN_DRAIN;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{StartError, say};
 use crate::config::{KeyChoice, LogFormat, ServeOptions};
 use crate::engine::{Engine, StateDir};
-use crate::{App, app};
+use crate::{App, Policy, app};
 
 /// Exit code after a second signal, as shells report SIGINT.
 const IMPATIENT: i32 = 130;
@@ -91,18 +89,11 @@ async fn serve(
         |error: io::Error| StartError::client(format!("can't listen on {}: {error}", options.listen), None);
     let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
     let listen = listener.local_addr().map_err(refused)?;
-    let stopping = CancellationToken::new();
-    watch_for_the_end(&stopping, options.ephemeral)?;
-    let engine = Engine::start(host, state);
+    let engine = Engine::start(host, state, Policy::default());
     let ready = ready_line(listen, &engine, &choice);
-    let app_state = Arc::new(App {
-        engine: Arc::clone(&engine),
-        key: choice.key,
-        listen,
-        stopping: stopping.clone(),
-        executes: Semaphore::new(EXECUTES_AT_ONCE),
-        sockets: TaskTracker::new(),
-    });
+    let app_state = App::new(Arc::clone(&engine), choice.key, listen);
+    let stopping = app_state.stopping.clone();
+    watch_for_the_end(&stopping, options.ephemeral)?;
     let listener = listener.tap_io(|connection| {
         // Frames are written whole: waiting for more would only delay them.
         if let Err(error) = connection.set_nodelay(true) {

@@ -27,6 +27,7 @@ use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, get, post};
 use sandwire_protocol::ErrorType;
+use sandwire_protocol::limits::EXECUTES_AT_ONCE;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -116,6 +117,19 @@ async fn unsupported(feature: &'static str) -> ApiError {
 }
 
 impl App {
+    /// Over an engine, for those who have the key.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, key: ApiKey, listen: SocketAddr) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            key,
+            listen,
+            stopping: CancellationToken::new(),
+            executes: Semaphore::new(EXECUTES_AT_ONCE),
+            sockets: TaskTracker::new(),
+        })
+    }
+
     /// A sandbox of the control plane, by name or id.
     fn sandbox(&self, reference: &str) -> Result<Arc<Sandbox>, ApiError> {
         let missing = || ApiError::not_found(format!("Sandbox '{reference}' not found"));

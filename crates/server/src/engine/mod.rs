@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex};
 
 use sandwire_isolate::{Limits, SandboxSpec};
 use sandwire_protocol::Isolation;
-use sandwire_protocol::limits::{CREATES_AT_ONCE, PIDS_DEFAULT, SANDBOXES_MAX, SWEEP_INTERVAL};
+use sandwire_protocol::limits::{CREATES_AT_ONCE, PIDS_DEFAULT, SWEEP_INTERVAL};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,6 +55,8 @@ use sandbox::Site;
 use state_dir::Abandoned;
 use trash::Trash;
 
+use crate::Policy;
+
 /// All sandboxes of a server.
 pub struct Engine {
     backend: Arc<dyn Backend>,
@@ -62,6 +64,7 @@ pub struct Engine {
     trash: Arc<Trash>,
     registry: Mutex<Registry>,
     permits: Arc<Semaphore>,
+    policy: Policy,
     /// Memory limit of sandboxes that ask for none, where the machine can keep one.
     memory_default: Option<u64>,
     tasks: TaskTracker,
@@ -90,14 +93,16 @@ impl Engine {
     /// An engine over a locked state directory. Leftovers of killed servers are removed in the background. Needs a
     /// tokio runtime.
     #[must_use]
-    pub fn start(backend: Arc<dyn Backend>, state: &StateDir) -> Arc<Self> {
-        let memory_default = backend.isolation().limits.memory.then(memory::default_limit).flatten();
+    pub fn start(backend: Arc<dyn Backend>, state: &StateDir, policy: Policy) -> Arc<Self> {
+        let memory_default = || policy.memory_default.or_else(memory::default_limit);
+        let memory_default = backend.isolation().limits.memory.then(memory_default).flatten();
         let engine = Arc::new(Self {
             backend,
             boxes: state.boxes(),
             trash: state.trash(),
             registry: Mutex::default(),
             permits: Arc::new(Semaphore::new(CREATES_AT_ONCE)),
+            policy,
             memory_default,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -112,6 +117,11 @@ impl Engine {
         self.backend.isolation()
     }
 
+    /// What the operator decided.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Begins to make a sandbox; it is provisioning when this returns.
     ///
     /// # Errors
@@ -122,8 +132,9 @@ impl Engine {
         if registry.closed {
             return Err(Refused::NoRoom("the server is shutting down".into()));
         }
-        if registry.by_id.len() >= SANDBOXES_MAX {
-            return Err(Refused::NoRoom(format!("this server has {SANDBOXES_MAX} sandboxes, its limit")));
+        let most = self.policy.sandboxes_max;
+        if registry.by_id.len() >= most {
+            return Err(Refused::NoRoom(format!("this server has {most} sandboxes, its limit")));
         }
         let name = match name {
             Some(name) if registry.by_name.contains_key(&name) => return Err(Refused::Taken(name)),

@@ -21,14 +21,11 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use sandwire_isolate::SandboxSpec;
 use sandwire_isolate::socket::{recv, send};
 use sandwire_isolate::wire::{self, Event, Failure};
-use sandwire_protocol::limits::EXECUTES_AT_ONCE;
 use sandwire_protocol::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
 use sandwire_server::engine::{Backend, Cell, CreateFailed, Engine, StateDir};
-use sandwire_server::{ApiKey, App, app};
+use sandwire_server::{ApiKey, App, Policy, app};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 pub(crate) const KEY: &str = "secret";
@@ -284,15 +281,12 @@ pub(crate) fn server_with(limits: bool) -> Server {
     let dir = TempDir::new().unwrap();
     let state = StateDir::open(dir.path()).unwrap();
     let inits = Inits::default();
-    let engine = Engine::start(Arc::new(FakeBackend { isolation, inits: Arc::clone(&inits) }), &state);
-    let app = Arc::new(App {
-        engine,
-        key: ApiKey::given(KEY).unwrap(),
-        listen: SocketAddr::from(([127, 0, 0, 1], 4711)),
-        stopping: CancellationToken::new(),
-        executes: tokio::sync::Semaphore::new(EXECUTES_AT_ONCE),
-        sockets: TaskTracker::new(),
-    });
+    let engine = Engine::start(
+        Arc::new(FakeBackend { isolation, inits: Arc::clone(&inits) }),
+        &state,
+        Policy::default(),
+    );
+    let app = App::new(engine, ApiKey::given(KEY).unwrap(), SocketAddr::from(([127, 0, 0, 1], 4711)));
     Server { app, _state: state, dir, inits }
 }
 
