@@ -2,21 +2,13 @@
 
 import { createServer } from "node:net";
 import { inspect } from "node:util";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 
 import * as sandwire from "../../index.mjs";
-import { rejection, Scripted } from "./scripted.js";
+import { rejection, server, useScripted } from "./scripted.js";
 
-let server: Scripted;
-
-beforeEach(async () => {
-  server = await Scripted.start();
-});
-
-afterEach(async () => {
-  vi.unstubAllEnvs();
-  await server[Symbol.asyncDispose]();
-});
+useScripted();
+afterEach(() => void vi.unstubAllEnvs());
 
 const READY = { name: "box", status: "ready", dataplane_url: "http://127.0.0.1:1/x" };
 const standard = (error: string, message: string) => ({ detail: { error, message } });

@@ -1,26 +1,13 @@
 // Connections that end badly, and every way to take a command's output: each is told, and the program goes on.
 
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { WebSocket } from "ws";
 
 import * as sandwire from "../../index.mjs";
-import { rejection, Scripted } from "./scripted.js";
+import { unhandledDuring } from "../rejection.js";
+import { out, refused, rejection, send, server, started, useScripted } from "./scripted.js";
 
-let server: Scripted;
-const unhandled: unknown[] = [];
-const onUnhandled = (reason: unknown) => void unhandled.push(reason);
-
-beforeEach(async () => {
-  server = await Scripted.start();
-  process.on("unhandledRejection", onUnhandled);
-});
-
-afterEach(async () => {
-  process.off("unhandledRejection", onUnhandled);
-  await server[Symbol.asyncDispose]();
-});
-
-const out = (data: string, offset = 0) => ({ type: "stdout", data, offset });
+useScripted();
 
 async function looped(handle: AsyncIterable<{ data: unknown }>) {
   for await (const _ of handle) continue;
@@ -49,23 +36,25 @@ const faults: Array<[string, (socket: WebSocket) => void]> = [
   ["a connection that drops", (socket) => socket.terminate()],
   ["a close with 1011", (socket) => socket.close(1011)],
   ["a frame that is none", (socket) => socket.send("{")],
-  ["output that is none", (socket) => socket.send(JSON.stringify({ type: "stdout", data: 5, offset: "x" }))],
+  ["output that is none", (socket) => send(socket, { type: "stdout", data: 5, offset: "x" })],
   ["a binary frame of a plain server", (socket) => socket.send(Buffer.from([9, 9, 9]))],
 ];
 
 it.each(faults)("%s, and a command that is not there any more", async (_, fault) => {
   server.exec = (socket, { type, command_id }) => {
-    const send = (frame: object, then?: () => void) => socket.send(JSON.stringify(frame), then);
-    if (type === "reconnect") return send({ type: "error", error_type: "CommandNotFound", error: "?" });
-    send({ type: "started", command_id, pid: 7 });
-    send(out("par"), () => fault(socket));
+    if (type === "reconnect") return send(socket, refused("CommandNotFound"));
+    send(socket, started(command_id));
+    socket.send(JSON.stringify(out("par")), () => fault(socket));
   };
   const sandbox = await server.sandbox();
-  const told = await Promise.all(Object.entries(ways).map(async ([name, way]) => [name, await way(sandbox)] as const));
-  for (const [name, error] of told) {
+  const told: Record<string, unknown> = {};
+  const tell = async ([name, way]: [string, (typeof ways)[string]]) => (told[name] = await way(sandbox));
+  const unhandled = await unhandledDuring(() => Promise.all(Object.entries(ways).map(tell)));
+  for (const [name, error] of Object.entries(told)) {
     expect(error, name).toBeInstanceOf(sandwire.SandboxClientError);
     // A result's error has what there was; a reader had it already.
     if (name !== "loop" && name !== "stream") expect(error, name).toMatchObject({ outcome: "lost" });
   }
+  expect(Object.keys(told).sort()).toEqual(Object.keys(ways).sort());
   expect(unhandled).toEqual([]);
 });

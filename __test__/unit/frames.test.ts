@@ -1,22 +1,11 @@
 // The low-level streams, against a scripted server.
 
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 
 import { reconnectWsStream, runWsStream, type WsMessage } from "../../index.mjs";
-import { rejection, Scripted } from "./scripted.js";
+import { err, exit, onKill, out, refused, rejection, send, server, started, useScripted } from "./scripted.js";
 
-let server: Scripted;
-
-beforeEach(async () => {
-  server = await Scripted.start();
-});
-
-afterEach(async () => {
-  await server[Symbol.asyncDispose]();
-});
-
-const out = (data: string, offset = 0) => ({ type: "stdout", data, offset });
-const exit = (exit_code = 0) => ({ type: "exit", exit_code });
+useScripted();
 
 async function collect(messages: AsyncIterable<WsMessage>): Promise<WsMessage[]> {
   const all = [];
@@ -26,7 +15,7 @@ async function collect(messages: AsyncIterable<WsMessage>): Promise<WsMessage[]>
 
 describe("runWsStream", () => {
   it("gives the server's messages, and calls back before each", async () => {
-    server.play([out("a"), { type: "stderr", data: "e", offset: 0 }, out("c", 5), exit(3)]);
+    server.play([out("a"), err("e"), out("c", 5), exit(3)]);
     const log: string[] = [];
     const [messages, control] = await runWsStream(server.dataplane, "the-key", "ls", {
       onStdout: (data) => void log.push(`out ${data}`),
@@ -93,9 +82,7 @@ describe("runWsStream", () => {
   });
 
   it("waits for no callback after a kill or an abort", async () => {
-    server.play([out("a")], (frame, socket) => {
-      if (frame.type === "kill") socket.send(JSON.stringify(exit(137)));
-    });
+    server.play([out("a")], onKill);
     const reason = new Error("enough");
     for (const way of ["kill", "abort"]) {
       const controller = new AbortController();
@@ -119,9 +106,9 @@ describe("runWsStream", () => {
 
   it("sends kill, input and its end", async () => {
     server.play([], (frame, socket) => {
-      if (frame.type === "input") socket.send(JSON.stringify(out(`got ${frame.data}`)));
-      if (frame.type === "close_stdin") socket.send(JSON.stringify(out("eof", 6)));
-      if (frame.type === "kill") socket.send(JSON.stringify(exit(137)));
+      if (frame.type === "input") send(socket, out(`got ${frame.data}`));
+      if (frame.type === "close_stdin") send(socket, out("eof", 6));
+      onKill(frame, socket);
     });
     const [messages, control] = await runWsStream(server.dataplane, "k", "cat");
     control.sendInput("hi");
@@ -138,19 +125,19 @@ describe("runWsStream", () => {
   });
 
   it("throws what the server says, and a lost connection at once", async () => {
-    server.play([{ type: "error", error_type: "CommandTimeout", error: "too slow" }]);
+    server.play([refused("CommandTimeout", "too slow")]);
     const [messages] = await runWsStream(server.dataplane, "k", "ls");
     expect(await rejection(collect(messages))).toMatchObject({ name: "CommandTimeoutError" });
     server.exec = (socket, opening) => {
-      socket.send(JSON.stringify({ type: "started", command_id: opening.command_id, pid: 7 }));
+      send(socket, started(opening.command_id));
       setImmediate(() => socket.close(1001));
     };
     const [cut] = await runWsStream(server.dataplane, "k", "ls");
     expect(await rejection(collect(cut))).toMatchObject({ code: expect.stringMatching(/CONNECTION|RELOAD/) });
     expect(server.upgrades).toHaveLength(2);
     server.refusal = 503;
-    const refused = await rejection(runWsStream(server.dataplane, "k", "ls"));
-    expect(refused).toMatchObject({ name: "SandboxRetryableConnectionError" });
+    const error = await rejection(runWsStream(server.dataplane, "k", "ls"));
+    expect(error).toMatchObject({ name: "SandboxRetryableConnectionError" });
     expect(server.upgrades).toHaveLength(3);
   });
 
@@ -179,7 +166,7 @@ describe("runWsStream", () => {
   it.each(["exit", "connection"])("is killed by an abort, and throws the reason, whatever ends: %s", async (last) => {
     server.play([out("a")], (frame, socket) => {
       if (frame.type !== "kill") return;
-      if (last === "exit") socket.send(JSON.stringify(exit(137)));
+      if (last === "exit") send(socket, exit(137));
       else socket.terminate();
     });
     const controller = new AbortController();
@@ -209,7 +196,7 @@ describe("reconnectWsStream", () => {
   });
 
   it("says that there is no such command", async () => {
-    server.exec = (socket) => socket.send(JSON.stringify({ type: "error", error_type: "CommandNotFound", error: "?" }));
+    server.exec = (socket) => send(socket, refused("CommandNotFound"));
     const error = await rejection(reconnectWsStream(server.dataplane, "k", "cmd-1"));
     expect(error).toMatchObject({ errorType: "CommandNotFound", operation: "reconnect" });
   });

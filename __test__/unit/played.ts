@@ -137,6 +137,9 @@ export function handleOf(native: Played, plan: object = {}, attach = nowhere): C
   return new Handle(native, { ...PLAN, ...plan }, attach);
 }
 
+/** Lets everything run that is ready. */
+export const turn = () => new Promise((resolve) => setImmediate(resolve));
+
 export async function texts(handle: AsyncIterable<{ data: unknown }>): Promise<unknown[]> {
   const all = [];
   for await (const chunk of handle) all.push(chunk.data);

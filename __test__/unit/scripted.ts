@@ -2,6 +2,7 @@
 
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach } from "vitest";
 import { WebSocketServer, type WebSocket } from "ws";
 
 import { SandboxClient, type SandboxClientConfig } from "../../index.mjs";
@@ -84,8 +85,7 @@ export class Scripted implements AsyncDisposable {
   /** Plays one command: `started`, the frames, and the frames that answer to control frames. */
   play(frames: object[], onControl: (frame: any, socket: WebSocket) => void = () => {}): void {
     this.exec = (socket, opening) => {
-      const started = { type: "started", command_id: opening.command_id ?? "made-up", pid: 7 };
-      for (const frame of [started, ...frames]) socket.send(frame instanceof Buffer ? frame : JSON.stringify(frame));
+      send(socket, started(opening.command_id ?? "made-up"), ...frames);
       socket.on("message", (data, binary) => onControl(parsed(data as Buffer, binary), socket));
     };
   }
@@ -125,6 +125,33 @@ export class Scripted implements AsyncDisposable {
     this.#http.closeAllConnections();
     await new Promise((resolve) => this.#http.close(resolve));
   }
+}
+
+/** The server of the test that runs, in files that say `useScripted()`. */
+export let server: Scripted;
+
+/** Gives each test of the file a new server. */
+export function useScripted(): void {
+  beforeEach(async () => {
+    server = await Scripted.start();
+  });
+  afterEach(() => server[Symbol.asyncDispose]());
+}
+
+/** Frames of a server. */
+export const out = (data: string, offset = 0) => ({ type: "stdout", data, offset });
+export const err = (data: string, offset = 0) => ({ type: "stderr", data, offset });
+export const exit = (exit_code = 0) => ({ type: "exit", exit_code });
+export const started = (command_id: string) => ({ type: "started", command_id, pid: 7 });
+export const refused = (error_type: string, error = "?") => ({ type: "error", error_type, error });
+
+export function send(socket: WebSocket, ...frames: object[]): void {
+  for (const frame of frames) socket.send(frame instanceof Buffer ? frame : JSON.stringify(frame));
+}
+
+/** For `play`: the command dies when it is told to. */
+export function onKill(frame: { type: string }, socket: WebSocket): void {
+  if (frame.type === "kill") send(socket, exit(137));
 }
 
 /** A frame of the client; raw input as `{ type: "stdin", offset, data }`. */
