@@ -51,7 +51,11 @@ async function checkRust() {
 async function installMissing(needs) {
   const missing = needs.filter(([program]) => !["/usr/bin", "/bin"].some((dir) => existsSync(join(dir, program))));
   if (missing.length === 0) return;
-  const packages = missing.flatMap(([, names]) => names.split(" "));
+  await installPackages(missing.flatMap(([, names]) => names.split(" ")));
+}
+
+/** As root on a Debian-like system, otherwise they are named for whoever can. */
+export async function installPackages(packages) {
   if (!isRoot || !existsSync("/usr/bin/apt-get")) {
     console.log(`  (missing here, by Debian's names: ${packages.join(", ")})`);
     return;
