@@ -43,7 +43,7 @@ impl Sandbox {
     /// See [`FileError`].
     pub async fn open_file(&self, path: String) -> Result<Opened, FileError> {
         check_path(&path)?;
-        match self.link()?.file(|req| Request::OpenFile { req, path }).await?? {
+        match self.link()?.ask(|req| Request::OpenFile { req, path }, &[]).await?? {
             (Event::FileOpened { size, mtime, .. }, fds) => {
                 Ok(Opened { file: regular(fds)?, size, modified: mtime })
             }
@@ -62,7 +62,7 @@ impl Sandbox {
         // A task of its own, because a caller that leaves half-way would leave the temporary file behind: the
         // upload that nobody takes is dropped, which removes it.
         let created = self.tasks.spawn(async move {
-            match link.file(|req| Request::CreateFile { req, path }).await?? {
+            match link.ask(|req| Request::CreateFile { req, path }, &[]).await?? {
                 (Event::FileCreated { temp, dest, .. }, fds) => {
                     Ok(Upload { file: Some(Arc::new(regular(fds)?)), temp, dest, link, tasks, done: false })
                 }
@@ -96,7 +96,7 @@ impl Upload {
     pub async fn commit(mut self) -> Result<(), FileError> {
         self.file = None;
         let (temp, dest) = (self.temp.clone(), self.dest.clone());
-        let (_done, _no_fds) = self.link.file(|req| Request::CommitFile { req, temp, dest }).await??;
+        let (_done, _no_fds) = self.link.ask(|req| Request::CommitFile { req, temp, dest }, &[]).await??;
         self.done = true;
         Ok(())
     }
@@ -109,7 +109,7 @@ impl Drop for Upload {
         }
         let (link, temp) = (Arc::clone(&self.link), std::mem::take(&mut self.temp));
         self.tasks.spawn(async move {
-            if let Ok(Err(failure)) = link.file(|req| Request::DiscardFile { req, temp }).await {
+            if let Ok(Err(failure)) = link.ask(|req| Request::DiscardFile { req, temp }, &[]).await {
                 tracing::warn!(%failure, "temporary file not removed");
             }
         });

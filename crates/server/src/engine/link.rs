@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::fault::Fault;
 use super::lock::lock;
 
-/// What `init` answered to a file request.
-pub(super) type FileAnswer = Result<(Event, Vec<OwnedFd>), Failure>;
+/// What `init` answered to a request that has one answer.
+pub(super) type Answer = Result<(Event, Vec<OwnedFd>), Failure>;
 
 /// Why a command does not run.
 pub(super) struct NotStarted {
@@ -66,7 +66,7 @@ pub(super) struct Link {
 struct Waiting {
     starts: HashMap<u64, oneshot::Sender<Result<Started, NotStarted>>>,
     exits: HashMap<u64, oneshot::Sender<Exited>>,
-    files: HashMap<u64, oneshot::Sender<FileAnswer>>,
+    answers: HashMap<u64, oneshot::Sender<Answer>>,
     closed: bool,
 }
 
@@ -144,9 +144,9 @@ impl Link {
                 answer(waiting.exits.remove(&id), Exited { code, signal });
             }
             Event::FileOpened { req, .. } | Event::FileCreated { req, .. } | Event::Done { req } => {
-                answer(waiting.files.remove(&req), Ok((event, fds)));
+                answer(waiting.answers.remove(&req), Ok((event, fds)));
             }
-            Event::Failed { req, failure } => answer(waiting.files.remove(&req), Err(failure)),
+            Event::Failed { req, failure } => answer(waiting.answers.remove(&req), Err(failure)),
             Event::Ready | Event::SetupFailed(_) => tracing::warn!(?event, "init speaks out of turn"),
         }
     }
@@ -190,8 +190,13 @@ impl Link {
         }
     }
 
-    /// Sends a file request and waits for its answer; `request` is made with the number that the answer bears.
-    pub(super) async fn file(&self, request: impl FnOnce(u64) -> Request) -> Result<FileAnswer, Fault> {
+    /// Sends a request that has one answer, with these descriptors, and waits for it; `request` is made with the
+    /// number that the answer bears.
+    pub(super) async fn ask(
+        &self,
+        request: impl FnOnce(u64) -> Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Answer, Fault> {
         let req = self.number();
         let (sender, answer) = oneshot::channel();
         {
@@ -199,10 +204,10 @@ impl Link {
             if waiting.closed {
                 return Err(Fault::gone());
             }
-            waiting.files.insert(req, sender);
+            waiting.answers.insert(req, sender);
         }
-        if let Err(error) = self.send(&request(req), &[]).await {
-            lock(&self.waiting).files.remove(&req);
+        if let Err(error) = self.send(&request(req), fds).await {
+            lock(&self.waiting).answers.remove(&req);
             return Err(Fault::command(format!("the sandbox can't be asked: {error}")));
         }
         answer.await.map_err(|_| Fault::gone())
