@@ -10,7 +10,7 @@ const TAIL_CHARS = 16 * 1024;
 const STOP_DEADLINE_MS = 10_000;
 
 /** Secrets of the parent's environment are none of the server's business. */
-const PASSED_ON = /^(PATH|HOME|USER|LOGNAME|TMPDIR|LANG|LC_\w+|XDG_RUNTIME_DIR|RUST_LOG|RUST_BACKTRACE|SANDWIRE\w*)$/;
+const PASSED_ON = /^(PATH|HOME|USER|LOGNAME|TMPDIR|LANG|LC_\w+|XDG_RUNTIME_DIR|RUST_BACKTRACE|SANDWIRE\w*)$/;
 
 const ignore = () => {};
 

@@ -227,7 +227,7 @@ describe("what can go wrong", () => {
       chmodSync(join(scratch, name), 0o644);
     }
     vi.stubEnv("SANDWIRE_SERVER_PATH", join(scratch, "sandwired"));
-    vi.stubEnv("SANDWIRE_INIT", join(scratch, "sandwire-init"));
+    vi.stubEnv("SANDWIRED_INIT", join(scratch, "sandwire-init"));
     await using server = await LocalServer.start();
     expect(lives(server.pid)).toBe(true);
     expect(statSync(join(scratch, "sandwire-init")).mode & 0o111).not.toBe(0);
@@ -257,7 +257,7 @@ describe("what can go wrong", () => {
     mkdirSync(join(scratch, "alone"));
     copyFileSync(sandwired, join(scratch, "alone", "sandwired"));
     vi.stubEnv("SANDWIRE_SERVER_PATH", join(scratch, "alone", "sandwired"));
-    vi.stubEnv("SANDWIRE_INIT", undefined);
+    vi.stubEnv("SANDWIRED_INIT", undefined);
     const error = await rejection(LocalServer.start());
     expect(error).toBeInstanceOf(sandwire.SandboxClientError);
     expect(error.message).toContain("sandwire-init");

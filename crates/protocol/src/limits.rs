@@ -162,6 +162,9 @@ pub const READY_WAIT: Duration = Duration::from_secs(20);
 /// Wait for open connections when the server ends, before sandboxes are destroyed under them.
 pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(5);
 
+/// Longest such wait that can be configured: beyond an hour an operator meant something else.
+pub const SHUTDOWN_DRAIN_MAX: Duration = Duration::from_secs(3600);
+
 /// Default idle time after which a sandbox is stopped, seconds (section 7.2).
 pub const IDLE_TTL_DEFAULT: u64 = 600;
 

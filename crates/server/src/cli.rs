@@ -9,7 +9,7 @@ use sandwire_protocol::ErrorCode;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::config::{DoctorOptions, ServeOptions};
+use crate::config::{self, Source};
 use crate::{doctor, serve};
 
 /// Sandboxes on plain Linux, for clients of the LangSmith sandbox protocol.
@@ -23,9 +23,26 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Cmd {
     /// Serve sandboxes until a signal comes.
-    Serve(ServeOptions),
+    Serve {
+        #[command(flatten)]
+        source: Source,
+    },
     /// Check what this machine can isolate, and how to get what is missing.
-    Doctor(DoctorOptions),
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Print the configuration that `serve` would run by, as a file; it has no secrets.
+    Config {
+        /// Print the defaults instead, commented out and explained: a file to begin with.
+        #[arg(long)]
+        default: bool,
+        #[command(flatten)]
+        source: Source,
+    },
 }
 
 /// Why the server can't start.
@@ -53,8 +70,15 @@ impl From<sandwire_isolate::Error> for StartError {
 /// Runs the program. Must come first in `main`: isolation needs a process that has one thread.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(arguments) {
-        Ok(Cli { command: Cmd::Serve(options) }) => serve::run(options),
-        Ok(Cli { command: Cmd::Doctor(options) }) => return doctor::run(&options),
+        Ok(Cli { command: Cmd::Serve { source } }) => source.config().and_then(serve::run),
+        Ok(Cli { command: Cmd::Doctor { json, source } }) => return doctor::run(&source, json),
+        Ok(Cli { command: Cmd::Config { default: true, .. } }) => {
+            print(&config::template());
+            Ok(())
+        }
+        Ok(Cli { command: Cmd::Config { source, .. } }) => {
+            config::effective(&source).map(|settings| print(&settings))
+        }
         Err(error) if !error.use_stderr() => {
             let _closed_stdout = error.print();
             return ExitCode::SUCCESS;
@@ -73,6 +97,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Text on stdout. Nobody may read it to the end.
+fn print(text: &str) {
+    let _closed_stdout = io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// One line on stdout. A parent that closed it does not want to know.

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use sandwire_isolate::{Check, Verdict, doctor};
 
 use crate::cli::{StartError, say};
-use crate::config::DoctorOptions;
+use crate::config::Source;
 use crate::engine::StateDir;
 
-pub(crate) fn run(options: &DoctorOptions) -> ExitCode {
-    let checks = match check(options) {
+pub(crate) fn run(source: &Source, json: bool) -> ExitCode {
+    let checks = match check(source) {
         Ok(checks) => checks,
         Err(error) => vec![Check {
             name: "set-up",
@@ -20,7 +20,7 @@ pub(crate) fn run(options: &DoctorOptions) -> ExitCode {
             required: true,
         }],
     };
-    if options.json {
+    if json {
         say(&checks);
     } else {
         let _nobody_reads = table(&mut io::stdout().lock(), &checks);
@@ -29,8 +29,8 @@ pub(crate) fn run(options: &DoctorOptions) -> ExitCode {
     if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn check(options: &DoctorOptions) -> Result<Vec<Check>, StartError> {
-    let init = options.init()?;
+fn check(source: &Source) -> Result<Vec<Check>, StartError> {
+    let init = source.config()?.init()?;
     let state = StateDir::temporary(rustix::process::geteuid().as_raw());
     let state = state.map_err(|error| StartError::client(error.to_string(), None))?;
     let checks = doctor(&init, state.path());

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use axum::serve::ListenerExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sandwire_isolate::{Host, HostConfig};
-use sandwire_protocol::limits::SHUTDOWN_DRAIN;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,37 +21,37 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{StartError, say};
-use crate::config::{KeyChoice, LogFormat, ServeOptions};
+use crate::config::{Config, KeyChoice, LogFormat};
 use crate::engine::{Engine, StateDir};
-use crate::{App, Policy, app};
+use crate::{App, app};
 
 /// Exit code after a second signal, as shells report SIGINT.
 const IMPATIENT: i32 = 130;
 
 /// Runs the server until its end.
-pub(crate) fn run(options: ServeOptions) -> Result<(), StartError> {
-    let (init_path, choice) = (options.init()?, options.key()?);
-    if options.state_dir.is_none() && !options.ephemeral {
+pub(crate) fn run(config: Config) -> Result<(), StartError> {
+    let (init_path, choice) = (config.init()?, config.key()?);
+    if config.state_dir.is_none() && !config.ephemeral {
         return Err(StartError::client(
             "there is no state directory",
-            Some("give --state-dir or --ephemeral"),
+            Some("give --state-dir, set SANDWIRED_STATE_DIR, or use --ephemeral"),
         ));
     }
     let user = rustix::process::geteuid().as_raw();
     let raised = raise_open_files();
     let mode = sandwire_isolate::enter()?;
-    log(options.log_format);
+    log(&config);
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let state = match &options.state_dir {
-        Some(path) if options.ephemeral => StateDir::ephemeral(path),
+    let state = match &config.state_dir {
+        Some(path) if config.ephemeral => StateDir::ephemeral(path),
         Some(path) => StateDir::open(path),
         None => StateDir::temporary(user),
     };
     let state = state.map_err(|error| StartError::client(error.to_string(), None))?;
-    let config = HostConfig { state_dir: state.path().to_owned(), init_path };
-    let host = Arc::new(Host::prepare(&config, mode)?);
+    let host = HostConfig { state_dir: state.path().to_owned(), init_path };
+    let host = Arc::new(Host::prepare(&host, mode)?);
     for warning in &host.isolation().warnings {
         tracing::warn!("isolation: {warning}");
     }
@@ -61,7 +60,7 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|error| StartError::client(format!("no runtime: {error}"), None))?;
-    let served = runtime.block_on(serve(&options, choice, Arc::clone(&host), &state));
+    let served = runtime.block_on(serve(&config, choice, Arc::clone(&host), &state));
     // The engine has ended and waits for nothing; this is for blocking calls that nobody waits for any more.
     runtime.shutdown_background();
     if let Err(error) = host.shutdown() {
@@ -80,20 +79,20 @@ fn raise_open_files() -> io::Result<()> {
 }
 
 async fn serve(
-    options: &ServeOptions,
+    config: &Config,
     choice: KeyChoice,
     host: Arc<Host>,
     state: &StateDir,
 ) -> Result<(), StartError> {
     let refused =
-        |error: io::Error| StartError::client(format!("can't listen on {}: {error}", options.listen), None);
-    let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
+        |error: io::Error| StartError::client(format!("can't listen on {}: {error}", config.listen), None);
+    let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
     let listen = listener.local_addr().map_err(refused)?;
-    let engine = Engine::start(host, state, Policy::default());
+    let engine = Engine::start(host, state, config.policy.clone());
     let ready = ready_line(listen, &engine, &choice);
     let app_state = App::new(Arc::clone(&engine), choice.key, listen);
     let stopping = app_state.stopping.clone();
-    watch_for_the_end(&stopping, options.ephemeral)?;
+    watch_for_the_end(&stopping, config.ephemeral)?;
     let listener = listener.tap_io(|connection| {
         // Frames are written whole: waiting for more would only delay them.
         if let Err(error) = connection.set_nodelay(true) {
@@ -104,7 +103,7 @@ async fn serve(
     let serving = serving.with_graceful_shutdown(stopping.clone().cancelled_owned()).into_future();
     let serving = tokio::spawn(serving);
     say(&ready);
-    tracing::info!(%listen, state = %state.path().display(), "ready");
+    tracing::info!(%listen, metrics = ?config.metrics, state = %state.path().display(), "ready");
     stopping.cancelled().await;
     tracing::info!("shutting down");
     app_state.sockets.close();
@@ -112,7 +111,7 @@ async fn serve(
         app_state.sockets.wait().await;
         let _connections = serving.await;
     };
-    if timeout(SHUTDOWN_DRAIN, drain).await.is_err() {
+    if timeout(config.drain, drain).await.is_err() {
         tracing::warn!("connections are still open; ending without them");
     }
     engine.shutdown().await;
@@ -170,13 +169,13 @@ async fn obey(mut terminate: Signal, mut interrupt: Signal, stopping: Cancellati
     }
 }
 
-fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+fn log(config: &Config) {
+    let filter = EnvFilter::new(&config.log_level);
     // Whoever read the log may be gone, as when the parent of an ephemeral server died: then the log is lost and
     // nothing else. Reporting that on the same stderr would be a panic.
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
-    match format {
+    match config.log_format {
         LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => subscriber.json().init(),
     }

@@ -49,7 +49,7 @@ impl App {
             name: sandbox.name().to_owned(),
             status: Some(status.as_str().to_owned()),
             status_message,
-            dataplane_url: Some(format!("http://{}/sandboxes/{}", self.authority(headers), sandbox.id())),
+            dataplane_url: Some(format!("{}/sandboxes/{}", self.origin(headers), sandbox.id())),
             created_at: Some(rfc3339(created)),
             updated_at: Some(rfc3339(updated)),
             idle_ttl_seconds: Some(0),
@@ -64,10 +64,14 @@ impl App {
         }
     }
 
-    /// The host that the client used, which reaches this server from where the client is.
-    fn authority(&self, headers: &HeaderMap) -> String {
+    /// What clients reach this server by, without a path: what the operator said, else the host that this client used,
+    /// which reaches this server from where the client is.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> String {
+        if let Some(url) = &self.engine.policy().public_url {
+            return url.clone();
+        }
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = host.and_then(|host| host.parse::<Authority>().ok());
-        host.map_or_else(|| self.listen.to_string(), |authority| authority.to_string())
+        host.map_or_else(|| format!("http://{}", self.listen), |authority| format!("http://{authority}"))
     }
 }
