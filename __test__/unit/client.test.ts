@@ -128,6 +128,25 @@ describe("the other calls", () => {
     expect(await client.deleteSandbox("box")).toBeUndefined();
   });
 
+  it("members of a newer server change nothing", async () => {
+    const news = { run_config: { user: "1000", env_vars: {} }, labels: { a: "b" }, persistent: true, next: [null] };
+    const [one, two] = ["box", "two"].map((name) => ({ ...news, ...READY, name }));
+    server.routes["GET /boxes"] = () => ({ json: { ...news, items: [one, two], sandboxes: [], next_cursor: null } });
+    server.routes["GET /boxes/box"] = () => ({ json: one });
+    server.routes["POST /boxes"] = () => ({ status: 201, json: one });
+    server.routes["GET /boxes/box/status"] = () => ({ json: { ...news, status: "ready" } });
+    const client = server.client();
+    const sandboxes = [
+      ...(await client.listSandboxes()),
+      await client.getSandbox("box"),
+      await client.createSandbox(),
+      await client.waitForSandbox("box"),
+    ];
+    expect(sandboxes.map(({ name }) => name)).toEqual(["box", "two", "box", "box", "box"]);
+    for (const { name, ...data } of sandboxes) expect({ ...data, name: "box" }).toEqual(READY);
+    expect(await client.getSandboxStatus("box")).toMatchObject({ status: "ready" });
+  });
+
   it("an unknown sandbox is not found, with its type", async () => {
     const client = server.client();
     const calls = [client.getSandbox("x"), client.deleteSandbox("x"), client.getSandboxStatus("x")];

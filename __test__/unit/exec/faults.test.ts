@@ -61,8 +61,12 @@ describe("faults", () => {
   });
 
   it("unknown frames and fields are ignored", async () => {
-    server.play([{ type: "resized", cols: 3 }, { ...out("a"), more: 1 }, exit()]);
-    expect((await (await server.sandbox()).run("x")).stdout).toBe("a");
+    server.play([
+      { type: "resized", cols: 3 },
+      { ...out("a"), more: 1 },
+      { ...exit(3), usage: { cpu_seconds: 0.5 } },
+    ]);
+    expect(await (await server.sandbox()).run("x")).toMatchObject({ stdout: "a", exit_code: 3, outcome: "exited" });
   });
 
   it("no data plane: by status, before any request", async () => {
