@@ -16,7 +16,9 @@ const requirements = join(conformance, "requirements.txt");
 /** Makes the virtual environment unless it is there. Resolves with the directory of its programs. */
 export async function venv() {
   const version = await run("python3", ["-c", "import sys; print(sys.executable, sys.version)"]);
-  const state = createHash("sha256").update(version).update(await readFile(requirements));
+  const state = createHash("sha256")
+    .update(version)
+    .update(await readFile(requirements));
   const home = join(root, "target", `python-${state.digest("hex").slice(0, 12)}`);
   const bin = join(home, "bin");
   // Programs of a virtual environment name its place, so it can't be made elsewhere and moved: a mark says it is whole.

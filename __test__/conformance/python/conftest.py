@@ -78,7 +78,7 @@ async def sandbox(client: Any) -> AsyncIterator[Any]:
     await done(client.delete_sandbox(sandbox.name))
 
 
-@pytest.fixture(params=["websocket", "sse"])
+@pytest.fixture(params=["websocket", pytest.param("sse", marks=later)])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How commands are run. The client asks for its features anew with each call."""
     if request.param == "sse":
