@@ -119,6 +119,55 @@ describe("commands", () => {
     expect(await handle.result).toMatchObject(expected);
   });
 
+  test("a signal is an exit code above 128", async () => {
+    expect((await sandbox.run("kill -TERM $$")).exit_code).toBe(128 + 15);
+  });
+
+  test("a run configuration names user, directory and environment", async () => {
+    const runConfig = { user: "65534", work_dir: "/tmp", env_vars: { GREETING: "hello" } };
+    const result = await sandbox.run('echo "$(id -u) $PWD $GREETING"', { runConfig });
+    expect(result.stdout).toBe("65534 /tmp hello\n");
+  });
+
+  test("a pseudo-terminal merges the streams and takes input", async () => {
+    const handle = await start("stty -echo; test -t 0 && test -t 2 && echo terminal; cat; echo err >&2", {
+      timeout: 30,
+      pty: true,
+    });
+    for await (const chunk of handle) {
+      if (chunk.data.includes("terminal")) handle.sendInput("line\n\x04");
+    }
+    const result = await handle.result;
+    expect(result).toMatchObject({ stdout: "terminal\r\nline\r\nerr\r\n", stderr: "", exit_code: 0 });
+  });
+
+  test("a command ends with its last client if asked to", async () => {
+    const handle = await start("echo $$ > /tmp/pid; echo ready; sleep 1000", { killOnDisconnect: true });
+    // This client hangs up when the loop is left.
+    for await (const _ of handle) break;
+    await sandbox.run("while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.01; done", { timeout: 30 });
+  });
+
+  test("a command nobody is attached to ends after its idle time", async () => {
+    const handle = await start("echo $$ > /tmp/idle; echo ready; sleep 1000", { idleTimeout: 1 });
+    for await (const _ of handle) break;
+    await sandbox.run("while kill -0 $(cat /tmp/idle) 2>/dev/null; do sleep 0.01; done", { timeout: 30 });
+  });
+
+  test("a loop that was left goes on where it was", async () => {
+    const handle = await start("echo first; until [ -e /tmp/go-on ]; do sleep 0.01; done; echo second", {
+      timeout: 30,
+    });
+    const seen: string[] = [];
+    for await (const chunk of handle) {
+      seen.push(chunk.data);
+      break;
+    }
+    await sandbox.write("/tmp/go-on", "");
+    for await (const chunk of handle) seen.push(chunk.data);
+    expect(seen.join("")).toBe("first\nsecond\n");
+  });
+
   test("many commands at once do not mix", async () => {
     const results = await Promise.all(
       Array.from({ length: 20 }, (_, i) => sandbox.run(`echo ${i}; sleep 0.1; echo ${i}`)),

@@ -1,7 +1,12 @@
 // The official JavaScript client on our server, exactly as its users would write it: only endpoint and key are ours.
 
-import { SandboxClient, type Sandbox } from "langsmith/sandbox";
+import { SandboxClient, type CreateSandboxOptions, type Sandbox } from "langsmith/sandbox";
+import { test } from "vitest";
+
 import { LocalServer } from "../../index.mjs";
+
+/** A test of what the server is to do and does not do yet. It fails as soon as it does. */
+export const later = test.fails;
 
 /** A server and the official client for it, ended by `close`. */
 export async function startOfficial() {
@@ -11,21 +16,16 @@ export async function startOfficial() {
 }
 
 /** Passes a fresh sandbox to `body` and deletes it. */
-export async function withSandbox(client: SandboxClient, body: (sandbox: Sandbox) => Promise<void>) {
-  const sandbox = await client.createSandbox();
+export async function withSandbox(
+  client: SandboxClient,
+  body: (sandbox: Sandbox) => Promise<void>,
+  options: CreateSandboxOptions = {},
+) {
+  const sandbox = await client.createSandbox(options);
   try {
     await body(sandbox);
   } finally {
-    await sandbox.delete();
+    // By its id, since it may have been renamed.
+    await client.deleteSandbox(sandbox.id!);
   }
-}
-
-/** What `promise` rejects with. */
-export async function rejection(promise: Promise<unknown>): Promise<Error> {
-  try {
-    await promise;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("expected a rejection");
 }

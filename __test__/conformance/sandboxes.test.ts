@@ -1,9 +1,10 @@
-// Sandboxes of the control plane: create, get, list, status, wait, delete.
+// Sandboxes of the control plane: create, get, list, status, wait, update, stop, start, delete.
 
 import { LangSmithSandboxError, SandboxClient } from "langsmith/sandbox";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { rejection, startOfficial, withSandbox } from "./official.js";
+import { rejection } from "../rejection.js";
+import { later, startOfficial, withSandbox } from "./official.js";
 
 describe("sandboxes", () => {
   let official: Awaited<ReturnType<typeof startOfficial>>;
@@ -55,6 +56,91 @@ describe("sandboxes", () => {
       expect(error).toBeInstanceOf(LangSmithSandboxError);
       expect(error.message).toContain(name);
       expect((await client.listSandboxes()).filter((sandbox) => sandbox.name === name)).toHaveLength(1);
+    });
+  });
+
+  test("a sandbox is found by its id too", async () => {
+    await withSandbox(client, async ({ id, name }) => {
+      expect((await client.getSandbox(id!)).name).toBe(name);
+    });
+  });
+
+  later("lifetimes have defaults and are kept as asked", async () => {
+    await withSandbox(client, async (sandbox) => {
+      expect([sandbox.idle_ttl_seconds, sandbox.delete_after_stop_seconds]).toEqual([600, 14 * 24 * 60 * 60]);
+    });
+    const asked = { idleTtlSeconds: 120, deleteAfterStopSeconds: 0 };
+    await withSandbox(
+      client,
+      async (sandbox) => expect([sandbox.idle_ttl_seconds, sandbox.delete_after_stop_seconds]).toEqual([120, 0]),
+      asked,
+    );
+  });
+
+  later("a rename keeps id and data plane", async () => {
+    await withSandbox(client, async (sandbox) => {
+      const name = `${sandbox.name}-renamed`;
+      const renamed = await client.updateSandbox(sandbox.name, name);
+      expect([renamed.name, renamed.id, renamed.dataplane_url]).toEqual([name, sandbox.id, sandbox.dataplane_url]);
+      await rejection(client.getSandbox(sandbox.name));
+      expect((await sandbox.run("echo here")).stdout).toBe("here\n");
+    });
+  });
+
+  later("an update changes what it names and nothing else", async () => {
+    await withSandbox(client, async ({ name, id, delete_after_stop_seconds }) => {
+      const updated = await client.updateSandbox(name, { idleTtlSeconds: 0 });
+      expect([updated.idle_ttl_seconds, updated.delete_after_stop_seconds]).toEqual([0, delete_after_stop_seconds]);
+      const again = await client.updateSandbox(name, { deleteAfterStopSeconds: 3600 });
+      expect([again.idle_ttl_seconds, again.delete_after_stop_seconds]).toEqual([0, 3600]);
+      expect((await client.updateSandbox(name, {})).id).toBe(id);
+    });
+  });
+
+  later("the run configuration of a sandbox is the default of its commands", async () => {
+    const runConfig = { work_dir: "/tmp", env_vars: { FIRST: "1", SECOND: "2" } };
+    await withSandbox(
+      client,
+      async (sandbox) => {
+        expect(sandbox.run_config).toEqual(runConfig);
+        const say = 'echo "$PWD $FIRST $SECOND"';
+        expect((await sandbox.run(say)).stdout).toBe("/tmp 1 2\n");
+        const changed = await client.updateSandbox(sandbox.name, { runConfig: { env_vars: { SECOND: "two" } } });
+        expect(changed.run_config).toEqual({ work_dir: "/tmp", env_vars: { FIRST: "1", SECOND: "two" } });
+        expect((await sandbox.run(say)).stdout).toBe("/tmp 1 two\n");
+        const one = { work_dir: "/", env_vars: { FIRST: "one" } };
+        expect((await sandbox.run(say, { runConfig: one })).stdout).toBe("/ one two\n");
+      },
+      { runConfig },
+    );
+  });
+
+  later("a stopped sandbox keeps its files and starts again", async () => {
+    await withSandbox(client, async (sandbox) => {
+      await sandbox.write("/home/user/kept", "kept");
+      await sandbox.stop();
+      const stopped = await client.getSandbox(sandbox.name);
+      expect([stopped.status, stopped.dataplane_url]).toEqual(["stopped", sandbox.dataplane_url]);
+      expect(stopped.stopped_at).toMatch(/Z$/);
+      await sandbox.start();
+      expect(sandbox.status).toBe("ready");
+      expect(new TextDecoder().decode(await sandbox.read("/home/user/kept"))).toBe("kept");
+    });
+  });
+
+  later("a stopped sandbox resumes once for all who use it", async () => {
+    await withSandbox(client, async (sandbox) => {
+      await sandbox.write("/home/user/kept", "kept");
+      await sandbox.stop();
+      const [result, bytes] = await Promise.all([
+        sandbox.run("cat /home/user/kept"),
+        sandbox.read("/home/user/kept"),
+        sandbox.write("/home/user/other", "text"),
+        sandbox.stat("/home/user/kept"),
+        sandbox.ls("/home/user"),
+      ]);
+      expect([result.stdout, new TextDecoder().decode(bytes)]).toEqual(["kept", "kept"]);
+      expect((await client.getSandboxStatus(sandbox.name)).status).toBe("ready");
     });
   });
 });
