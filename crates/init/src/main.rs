@@ -106,7 +106,7 @@ fn answer(control: &OwnedFd, commands: &mut Commands, request: Request, fds: Vec
             (None, None)
         }
         Request::OpenFile { req, path } => files::open(req, &path),
-        Request::CreateFile { req, path } => files::create(req, &path),
+        Request::CreateFile { req, path, mode, owner } => files::create(req, &path, mode, &owner),
         Request::CommitFile { req, temp, dest } => (Some(files::commit(req, &temp, &dest)), None),
         Request::DiscardFile { req, temp } => (Some(files::discard(req, &temp)), None),
     };

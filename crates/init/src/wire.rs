@@ -52,13 +52,17 @@ pub enum Request {
         /// Path inside the sandbox; a relative one starts at `/home/user`.
         path: String,
     },
-    /// Create an unnamed-to-others temporary file beside `path`, with missing parents. Answered by
-    /// [`Event::FileCreated`] with one descriptor open for writing, or [`Event::Failed`].
+    /// Create a temporary file beside `path`, with missing parents. Answered by [`Event::FileCreated`] with one
+    /// descriptor open for writing, or [`Event::Failed`].
     CreateFile {
         /// Chosen by the server, echoed in the answer.
         req: u64,
         /// Path inside the sandbox; a relative one starts at `/home/user`.
         path: String,
+        /// Permission bits; `None` for those of the file that is replaced, else 0644.
+        mode: Option<u32>,
+        /// Who owns it and the parents that are made, as `run_config.user` names users.
+        owner: String,
     },
     /// Rename a temporary file over its destination. Answered by [`Event::Done`] or [`Event::Failed`].
     CommitFile {
@@ -168,10 +172,6 @@ pub enum Event {
     FileOpened {
         /// From the request.
         req: u64,
-        /// Size in bytes when opened.
-        size: u64,
-        /// Modification time, seconds since the epoch.
-        mtime: i64,
     },
     /// Answer to [`Request::CreateFile`]; one descriptor.
     FileCreated {

@@ -156,9 +156,13 @@ fn descriptors_max() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+fn create_file(req: u64, path: &str) -> Request {
+    Request::CreateFile { req, path: path.to_owned(), mode: None, owner: "root".to_owned() }
+}
+
 pub(crate) fn files_are_opened_inside(host: &Host, dir: &Path) {
     let sandbox = create(host, dir);
-    let (created, mut fds) = ask(&sandbox, &Request::CreateFile { req: 1, path: "a/b/file".to_owned() });
+    let (created, mut fds) = ask(&sandbox, &create_file(1, "a/b/file"));
     let Event::FileCreated { temp, dest, .. } = created else { panic!("{created:?}") };
     assert_eq!(dest, "/home/user/a/b/file");
     File::from(fds.remove(0)).write_all(b"content").unwrap();
@@ -169,22 +173,34 @@ pub(crate) fn files_are_opened_inside(host: &Host, dir: &Path) {
         "644 0\ncontent"
     );
 
+    if host.isolation().ids == sandwire_protocol::IdMapping::Range {
+        let owner = "1000:100".to_owned();
+        let path = "/var/owned/file".to_owned();
+        let (created, _) = ask(&sandbox, &Request::CreateFile { req: 7, path, mode: Some(0o4600), owner });
+        let Event::FileCreated { temp, dest, .. } = created else { panic!("{created:?}") };
+        assert_eq!(ask(&sandbox, &Request::CommitFile { req: 8, temp, dest }).0, Event::Done { req: 8 });
+        assert_eq!(
+            run(host, &sandbox, "stat -c '%a %u:%g' /var /var/owned /var/owned/file").1,
+            "755 0:0\n755 1000:100\n4600 1000:100\n"
+        );
+    }
+
     run(host, &sandbox, "chmod 750 /home/user/a/b/file; ln -s /home/user/a/b/file /root/link");
-    let (created, _) = ask(&sandbox, &Request::CreateFile { req: 3, path: "/root/link".to_owned() });
+    let (created, _) = ask(&sandbox, &create_file(3, "/root/link"));
     let Event::FileCreated { temp, dest, .. } = created else { panic!("{created:?}") };
     assert_eq!(dest, "/home/user/a/b/file", "links are followed, not replaced");
     assert_eq!(ask(&sandbox, &Request::CommitFile { req: 4, temp, dest }).0, Event::Done { req: 4 });
     assert_eq!(run(host, &sandbox, "stat -c '%a %s' -L /root/link").1, "750 0\n");
 
     run(host, &sandbox, "ln -s ../home/user/new /root/dangling");
-    let (created, _) = ask(&sandbox, &Request::CreateFile { req: 6, path: "/root/dangling".to_owned() });
+    let (created, _) = ask(&sandbox, &create_file(6, "/root/dangling"));
     assert!(
         matches!(&created, Event::FileCreated { dest, .. } if dest == "/root/../home/user/new"),
         "{created:?}: a link that leads nowhere yet is followed, not replaced"
     );
 
     let (opened, mut fds) = ask(&sandbox, &Request::OpenFile { req: 5, path: "/etc/hostname".to_owned() });
-    assert!(matches!(opened, Event::FileOpened { size: 8, .. }), "{opened:?}");
+    assert!(matches!(opened, Event::FileOpened { .. }), "{opened:?}");
     let mut text = String::new();
     File::from(fds.remove(0)).read_to_string(&mut text).unwrap();
     assert_eq!(text, "sandbox\n");
@@ -207,7 +223,7 @@ pub(crate) fn links_lead_nowhere(host: &Host, dir: &Path) {
         }
     }
     for name in ["fifo", "socket", "mem", "zero", "loop", "/proc/self/mem", "/proc/new", "/sys/x/y"] {
-        let (answer, _) = ask(&sandbox, &Request::CreateFile { req: 1, path: name.to_owned() });
+        let (answer, _) = ask(&sandbox, &create_file(1, name));
         if let Event::FileCreated { dest, .. } = &answer {
             assert!(dest.starts_with("/sys/"), "{name}: {answer:?}");
         }

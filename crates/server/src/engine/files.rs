@@ -25,44 +25,33 @@ pub enum FileError {
     Fault(#[from] Fault),
 }
 
-/// A file that is open for reading.
-#[derive(Debug)]
-pub struct Opened {
-    /// At offset 0.
-    pub file: File,
-    /// Bytes when opened.
-    pub size: u64,
-    /// Seconds since the epoch.
-    pub modified: i64,
-}
-
 impl Sandbox {
-    /// Opens a regular file.
+    /// Opens a regular file for reading, at its start.
     ///
     /// # Errors
     /// See [`FileError`].
-    pub async fn open_file(&self, path: String) -> Result<Opened, FileError> {
+    pub async fn open_file(&self, path: String) -> Result<File, FileError> {
         check_path(&path)?;
         match self.link()?.ask(|req| Request::OpenFile { req, path }, &[]).await?? {
-            (Event::FileOpened { size, mtime, .. }, fds) => {
-                Ok(Opened { file: regular(fds)?, size, modified: mtime })
-            }
+            (Event::FileOpened { .. }, fds) => regular(fds),
             (event, _) => Err(unexpected(&event).into()),
         }
     }
 
-    /// Starts to write a file. It appears under its name with [`Upload::commit`], whole.
+    /// Starts to write a file of the default user. It appears under its name with [`Upload::commit`], whole. Without a
+    /// mode it has that of the file that it replaces, else 0644.
     ///
     /// # Errors
     /// See [`FileError`].
-    pub async fn create_file(&self, path: String) -> Result<Upload, FileError> {
+    pub async fn create_file(&self, path: String, mode: Option<u32>) -> Result<Upload, FileError> {
         check_path(&path)?;
         let link = self.link()?;
         let tasks = self.tasks.clone();
+        let owner = self.default_user();
         // A task of its own, because a caller that leaves half-way would leave the temporary file behind: the
         // upload that nobody takes is dropped, which removes it.
         let created = self.tasks.spawn(async move {
-            match link.ask(|req| Request::CreateFile { req, path }, &[]).await?? {
+            match link.ask(|req| Request::CreateFile { req, path, mode, owner }, &[]).await?? {
                 (Event::FileCreated { temp, dest, .. }, fds) => {
                     Ok(Upload { file: Some(Arc::new(regular(fds)?)), temp, dest, link, tasks, done: false })
                 }
@@ -70,6 +59,11 @@ impl Sandbox {
             }
         });
         created.await.unwrap_or_else(|error| Err(Fault::command(error.to_string()).into()))
+    }
+
+    /// Who owns what is made by file calls, as `run_config.user` has it.
+    pub(super) fn default_user(&self) -> String {
+        "root".to_owned()
     }
 }
 

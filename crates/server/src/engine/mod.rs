@@ -43,7 +43,7 @@ pub use attachment::{Attachment, View};
 pub use backend::{Backend, Cell, CreateFailed};
 pub use command::{Command, End, Step};
 pub use fault::Fault;
-pub use files::{FileError, Opened, Upload};
+pub use files::{FileError, Upload};
 pub use requests::WindowSize;
 pub use sandbox::{Sandbox, Settings};
 pub use state_dir::{StateDir, StateDirError};

@@ -10,7 +10,6 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::UNIX_EPOCH;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -115,7 +114,7 @@ impl Init {
                     }
                 }
                 wire::Request::OpenFile { req, path } => self.answer(req, self.open(req, &path)),
-                wire::Request::CreateFile { req, path } => self.answer(req, self.create(req, &path)),
+                wire::Request::CreateFile { req, path, .. } => self.answer(req, self.create(req, &path)),
                 wire::Request::CommitFile { req, temp, dest } => {
                     self.answer(req, fs::rename(temp, dest).map(|()| (Event::Done { req }, None)));
                 }
@@ -183,10 +182,7 @@ impl Init {
             PIPE => File::from(OwnedFd::from(std::io::pipe()?.0)),
             path => File::open(self.inside(path))?,
         };
-        let meta = file.metadata()?;
-        let mtime = meta.modified()?.duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let event = Event::FileOpened { req, size: meta.len(), mtime: i64::try_from(mtime).unwrap() };
-        Ok((event, Some(file)))
+        Ok((Event::FileOpened { req }, Some(file)))
     }
 
     fn create(&self, req: u64, path: &str) -> std::io::Result<(Event, Option<File>)> {

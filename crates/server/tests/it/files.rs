@@ -111,3 +111,71 @@ async fn only_regular_files_are_taken_from_init() {
         assert_eq!((status, &error["detail"]["error"]), (500, &json!(kind)));
     }
 }
+
+#[tokio::test]
+async fn parts_and_conditions() {
+    let server = server();
+    let sandbox = server.sandbox().await;
+    let content: Vec<u8> = (0..FILE_CHUNK * 3).map(|n| (n % 251) as u8).collect();
+    assert_eq!(server.call("POST", &format!("{sandbox}/upload?path=/f"), content.clone()).await.0, 200);
+    let path = format!("{sandbox}/download?path=/f");
+    let get = async |method: &str, headers: &[(&str, &str)]| {
+        let mut request = request(method, &path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (status, headers, body) = server.raw(request.body(Body::empty()).unwrap()).await;
+        (status.as_u16(), headers, body)
+    };
+    let total = content.len();
+    let (_, whole, _) = get("HEAD", &[]).await;
+    let tag = whole["etag"].to_str().unwrap().to_owned();
+    assert_eq!((whole["accept-ranges"].as_bytes(), whole.get("content-encoding")), (&b"bytes"[..], None));
+    for (range, part) in [
+        ("bytes=0-0", 0..1),
+        ("bytes=5-299999", 5..300_000),
+        ("bytes=700000-9999999999", 700_000..total),
+        ("bytes=-7", total - 7..total),
+        ("bytes=1-", 1..total),
+    ] {
+        for extra in [&[][..], &[("if-range", &*tag)]] {
+            let (status, headers, body) = get("GET", &[&[("range", range)], extra].concat()).await;
+            assert_eq!((status, headers["etag"] == tag.as_str()), (206, true), "{range}");
+            assert!(body == content[part.clone()], "{range}");
+            let told = format!("bytes {}-{}/{total}", part.start, part.end - 1);
+            assert_eq!(headers["content-range"].to_str().unwrap(), told);
+            assert_eq!(headers["content-length"].to_str().unwrap(), part.len().to_string());
+        }
+    }
+    let (status, headers, _) = get("GET", &[("range", "bytes=9999999-")]).await;
+    assert_eq!((status, headers["content-range"].to_str().unwrap()), (416, &*format!("bytes */{total}")));
+    for ignored in [("range", "bytes=0-1,3-4"), ("range", "bytes=9-2")] {
+        let (status, _, body) = get("GET", &[ignored]).await;
+        assert_eq!((status, body.len()), (200, total));
+    }
+    let (status, _, body) = get("GET", &[("range", "bytes=0-1"), ("if-range", "\"other\"")]).await;
+    assert_eq!((status, body.len()), (200, total));
+    let (status, headers, body) = get("HEAD", &[("range", "bytes=0-1")]).await;
+    assert_eq!((status, body.len(), headers["etag"] == tag.as_str()), (200, 0, true));
+    assert_eq!(headers["content-length"].to_str().unwrap(), total.to_string());
+    for method in ["GET", "HEAD"] {
+        let (status, headers, body) = get(method, &[("if-none-match", &tag)]).await;
+        assert_eq!((status, body.len(), headers["etag"] == tag.as_str()), (304, 0, true));
+    }
+    assert_eq!(get("GET", &[("if-match", "\"other\"")]).await.0, 412);
+    assert_eq!(server.call("POST", &format!("{sandbox}/upload?path=/f"), content).await.0, 200);
+    assert_eq!(get("GET", &[("if-none-match", &tag)]).await.0, 200, "another file, though the same content");
+}
+
+#[tokio::test]
+async fn a_mode_is_octal_digits() {
+    let server = server();
+    let sandbox = server.sandbox().await;
+    for (mode, expected) in
+        [("755", 200), ("0644", 200), ("", 400), ("888", 400), ("07777x", 400), ("-1", 400)]
+    {
+        let (status, answer) =
+            server.call("POST", &format!("{sandbox}/upload?path=/f&mode={mode}"), "x").await;
+        assert_eq!(status, expected, "{mode:?}: {answer}");
+    }
+}

@@ -1,0 +1,82 @@
+//! Files (section 5.3): the server moves bytes between the socket and a descriptor that `init` opened. What needs more
+//! than one file is done by a worker inside the sandbox.
+
+mod download;
+mod range;
+mod state;
+mod upload;
+
+use std::io;
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::http::StatusCode;
+use sandwire_protocol::ErrorType;
+use serde::Deserialize;
+
+pub(super) use download::download;
+pub(super) use upload::upload;
+
+use super::ApiError;
+use crate::engine::FileError;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Target {
+    path: Option<String>,
+}
+
+impl Target {
+    fn path(query: Result<Query<Self>, QueryRejection>) -> Result<String, ApiError> {
+        let Query(target) = query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
+        target.required()
+    }
+
+    fn required(self) -> Result<String, ApiError> {
+        self.path.ok_or_else(|| ApiError::invalid("the query needs a path"))
+    }
+}
+
+/// Permission bits in octal digits, as `chmod` takes them.
+fn mode(text: &str) -> Result<u32, ApiError> {
+    let octal = (1..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = octal.then(|| u32::from_str_radix(text, 8).ok()).flatten();
+    mode.ok_or_else(|| ApiError::invalid(format!("mode: {text:?} is not 1 to 4 octal digits, such as 0644")))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn file_error(operation: ErrorType, error: FileError) -> ApiError {
+    match error {
+        FileError::Inside(failure) => kernel_error(operation, Some(failure.errno), &failure.to_string()),
+        FileError::Fault(fault) => fault.into(),
+    }
+}
+
+/// The status and type that belong to the kernel's error number.
+fn kernel_error(operation: ErrorType, errno: Option<i32>, message: &str) -> ApiError {
+    let (status, kind) = match errno {
+        Some(libc::ENOENT) => (StatusCode::NOT_FOUND, ErrorType::FileNotFound),
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
+            (StatusCode::FORBIDDEN, ErrorType::PermissionDenied)
+        }
+        Some(libc::ENOSPC | libc::EDQUOT) => (StatusCode::INSUFFICIENT_STORAGE, operation),
+        Some(
+            libc::EISDIR
+            | libc::ENOTDIR
+            | libc::ELOOP
+            | libc::ENAMETOOLONG
+            | libc::EINVAL
+            | libc::EEXIST
+            | libc::ENOTEMPTY
+            | libc::ENXIO
+            | libc::ENODEV
+            | libc::EILSEQ
+            | libc::ETXTBSY
+            | libc::EXDEV,
+        ) => (StatusCode::BAD_REQUEST, operation),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, operation),
+    };
+    ApiError::with_status(status, kind, message)
+}
