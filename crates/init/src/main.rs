@@ -16,6 +16,7 @@ mod mounts;
 mod spawn;
 mod terminal;
 mod tree;
+mod users;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -97,6 +98,7 @@ fn answer(control: &OwnedFd, commands: &mut Commands, request: Request, fds: Vec
             let (event, master) = commands.spawn(&spawn, &fds);
             (Some(event), master)
         }
+        Request::FindUser { req, user } => (Some(users::find(req, &user)), None),
         Request::Signal { id, number } => {
             commands.signal(id, number);
             (None, None)

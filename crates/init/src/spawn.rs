@@ -46,6 +46,7 @@ struct Plan {
     cwd: CString,
     uid: u32,
     gid: u32,
+    groups: Vec<libc::gid_t>,
     stdio: [RawFd; 3],
     terminal: Option<RawFd>,
     descriptors: libc::rlimit,
@@ -67,6 +68,7 @@ pub(crate) fn spawn(request: &Spawn, stdio: Stdio<'_>) -> Result<libc::pid_t, Fa
         cwd: c_string(&request.cwd, "cwd")?,
         uid: request.uid,
         gid: request.gid,
+        groups: request.groups.clone(),
         stdio,
         terminal,
         descriptors: descriptor_limit(),
@@ -176,6 +178,21 @@ extern "C" fn child(plan: *mut c_void) -> libc::c_int {
     127
 }
 
+/// By bare calls: the C library's would have all threads of this process follow, and the memory that says which there
+/// are is the parent's.
+///
+/// # Safety
+/// Only in the child.
+unsafe fn becomes_user(plan: &Plan) -> bool {
+    let (uid, gid, groups) = (plan.uid, plan.gid, &plan.groups);
+    // SAFETY: scalars, and a live array of that length.
+    unsafe {
+        (groups.is_empty() || libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) == 0)
+            && (gid == 0 || libc::syscall(libc::SYS_setresgid, gid, gid, gid) == 0)
+            && (uid == 0 || libc::syscall(libc::SYS_setresuid, uid, uid, uid) == 0)
+    }
+}
+
 /// Returns only on failure, with `errno` set.
 fn execute(plan: &Plan) -> Step {
     // SAFETY: async-signal-safe calls on prepared memory; no allocation, no locks.
@@ -190,10 +207,7 @@ fn execute(plan: &Plan) -> Step {
                 return Step::Stdio;
             }
         }
-        if plan.gid != 0 && libc::setresgid(plan.gid, plan.gid, plan.gid) < 0 {
-            return Step::User;
-        }
-        if plan.uid != 0 && libc::setresuid(plan.uid, plan.uid, plan.uid) < 0 {
+        if !becomes_user(plan) {
             return Step::User;
         }
         if libc::chdir(plan.cwd.as_ptr()) < 0 {

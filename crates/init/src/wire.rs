@@ -31,6 +31,13 @@ pub enum Request {
     /// Start a command. Descriptors: its stdin, stdout and stderr, or none for one that gets a pseudo-terminal.
     /// Answered by [`Event::Spawned`] or [`Event::SpawnFailed`], later by [`Event::Exited`].
     Spawn(Spawn),
+    /// Look up a user. Answered by [`Event::UserFound`] or [`Event::Failed`], with `ENOENT` for an unknown name.
+    FindUser {
+        /// Chosen by the server, echoed in the answer.
+        req: u64,
+        /// `name`, `uid`, `name:group` or `uid:gid`.
+        user: String,
+    },
     /// Send a signal to a command's process group. Not answered; nothing happens once its main process has ended.
     Signal {
         /// The id given in [`Spawn::id`].
@@ -122,8 +129,25 @@ pub struct Spawn {
     pub uid: u32,
     /// Group id inside the sandbox.
     pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
     /// Whether it gets a pseudo-terminal of the sandbox as its controlling terminal and stdio, and of what size.
     pub pty: Option<WindowSize>,
+}
+
+/// Who a command runs as.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// User id inside the sandbox.
+    pub uid: u32,
+    /// Group id inside the sandbox.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Its name, if it has an entry.
+    pub name: Option<String>,
+    /// Its home, if its entry names a directory that exists.
+    pub home: Option<String>,
 }
 
 /// The size of a terminal's window, in characters.
@@ -158,6 +182,13 @@ pub enum Event {
         failure: Failure,
         /// Whether it had begun all the same, and was killed.
         begun: bool,
+    },
+    /// Answer to [`Request::FindUser`].
+    UserFound {
+        /// From the request.
+        req: u64,
+        /// Who it is.
+        account: Account,
     },
     /// A command's main process ended.
     Exited {

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use sandwire_isolate::socket::{recv, send};
-use sandwire_isolate::wire::{Event, Request, Spawn};
+use sandwire_isolate::wire::{Account, Event, Request, Spawn};
 use sandwire_isolate::{Host, Limits, Sandbox, SandboxSpec};
+use sandwire_protocol::IdMapping;
 
 fn spec(dir: &Path, limits: Limits) -> SandboxSpec {
     let id = dir.file_name().unwrap().to_str().unwrap().to_owned();
@@ -39,19 +40,34 @@ pub(crate) fn start(
     argv: &[&str],
     cwd: &str,
 ) -> (Event, PipeReader) {
-    let (output, theirs) = pipe().unwrap();
-    let (uid, gid) = host.outside_ids(0, 0);
-    fchown(&theirs, Some(uid), Some(gid)).unwrap();
-    let null = File::open("/dev/null").unwrap();
-    let spawn = Request::Spawn(Spawn {
+    send_start(host, sandbox, spawn(id, argv, cwd))
+}
+
+/// The same in `/`, as another user.
+fn start_as(host: &Host, sandbox: &Sandbox, account: &Account, argv: &[&str]) -> (Event, PipeReader) {
+    let Account { uid, gid, groups, .. } = account.clone();
+    send_start(host, sandbox, Spawn { uid, gid, groups, ..spawn(1, argv, "/") })
+}
+
+fn spawn(id: u64, argv: &[&str], cwd: &str) -> Spawn {
+    Spawn {
         id,
         argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         cwd: cwd.to_owned(),
         uid: 0,
         gid: 0,
+        groups: Vec::new(),
         pty: None,
-    });
+    }
+}
+
+fn send_start(host: &Host, sandbox: &Sandbox, spawn: Spawn) -> (Event, PipeReader) {
+    let (output, theirs) = pipe().unwrap();
+    let (uid, gid) = host.outside_ids(spawn.uid, spawn.gid);
+    fchown(&theirs, Some(uid), Some(gid)).unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let spawn = Request::Spawn(spawn);
     let fds: [BorrowedFd<'_>; 3] = [null.as_fd(), theirs.as_fd(), theirs.as_fd()];
     send(sandbox.control(), &spawn, &fds).unwrap();
     (event(sandbox).0, output)
@@ -227,6 +243,40 @@ pub(crate) fn links_lead_nowhere(host: &Host, dir: &Path) {
         if let Event::FileCreated { dest, .. } = &answer {
             assert!(dest.starts_with("/sys/"), "{name}: {answer:?}");
         }
+    }
+}
+
+pub(crate) fn users_are_found_by_name(host: &Host, dir: &Path) {
+    let sandbox = create(host, dir);
+    let find = |user: &str| ask(&sandbox, &Request::FindUser { req: 9, user: user.to_owned() }).0;
+    run(host, &sandbox, "echo crew:x:500:user >> /etc/group; echo ada:x:777:8::/none: >> /etc/passwd");
+    let Event::UserFound { account: user, .. } = find("user") else { panic!("no account") };
+    assert_eq!((user.uid, user.gid, user.groups.as_slice()), (1000, 1000, &[500][..]));
+    assert_eq!(user.home.as_deref(), Some("/home/user"));
+    let Event::UserFound { account: ada, .. } = find("777:crew") else { panic!("no account") };
+    assert_eq!((ada.uid, ada.gid, ada.name.as_deref(), ada.home), (777, 500, Some("ada"), None));
+    let Event::Failed { failure, .. } = find("eve") else { panic!("an account") };
+    assert!(failure.step.contains("eve"), "{failure}");
+    if host.isolation().ids == IdMapping::Range {
+        let (started, mut output) =
+            start_as(host, &sandbox, &user, &["/bin/bash", "-c", "id -u; id -g; id -G"]);
+        assert!(matches!(started, Event::Spawned { .. }), "{started:?}");
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "1000\n1000\n1000 500\n");
+        assert!(matches!(event(&sandbox).0, Event::Exited { .. }));
+    }
+    for hostile in
+        ["mkfifo /etc/passwd", "ln -s /dev/zero /etc/passwd", "head -c 2000000 /dev/zero >/etc/passwd"]
+    {
+        // Not by bash, which reads the file itself as it starts.
+        let command = format!("rm /etc/passwd; {hostile}");
+        assert!(matches!(
+            start(host, &sandbox, 1, &["/bin/sh", "-c", &command], "/").0,
+            Event::Spawned { .. }
+        ));
+        assert!(matches!(event(&sandbox).0, Event::Exited { .. }));
+        assert!(matches!(find("user"), Event::Failed { .. }), "{hostile}");
     }
 }
 

@@ -36,6 +36,7 @@ const TESTS: &[Test] = &[
     ("limits_of_init_are_out_of_reach", inside::limits_of_init_are_out_of_reach),
     ("files_are_opened_inside", inside::files_are_opened_inside),
     ("links_lead_nowhere", inside::links_lead_nowhere),
+    ("users_are_found_by_name", inside::users_are_found_by_name),
     ("layers_survive_and_do_not_mix", inside::layers_survive_and_do_not_mix),
     ("limits_hold", inside::limits_hold),
     ("a_terminal_is_one", terminal::a_terminal_is_one),

@@ -35,6 +35,7 @@ impl Terminal {
             cwd: "/".to_owned(),
             uid: user,
             gid: user,
+            groups: Vec::new(),
             pty: Some(size),
         });
         match ask(sandbox, &spawn) {

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 
-use sandwire_isolate::wire::{Failure, Spawn};
+use sandwire_isolate::wire::{Account, Event, Failure, Request, Spawn};
 use sandwire_protocol::StreamKind;
 use sandwire_protocol::limits::{DRAIN_MAX, DRAIN_QUIET, KILL_GRACE, ORPHAN_DRAIN, START_DEADLINE};
 use tokio::sync::oneshot;
@@ -22,13 +22,17 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::channel::Channel;
 use super::command::{Command, End, Idle, timed_out};
 use super::fault::Fault;
+use super::launch::{Launch, check_ids, root};
 use super::link::{Exited, Link, NotStarted, Reports, Started};
-use super::requests::Request;
+use super::requests;
 use super::stdio::Stdio;
 use super::stream::Room;
 
 /// Bytes that one read takes: the default capacity of a pipe.
 const READ_MAX: usize = 64 * 1024;
+
+/// What `init` answers for a user that is not there.
+const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
 
 thread_local! {
     /// Read and append happen without an await between them, so the tasks of a thread can share one buffer.
@@ -37,9 +41,23 @@ thread_local! {
 
 /// Runs a command from its start to the end of the last process that holds its pipes. Returns whether a process may
 /// have been started at all.
-pub(super) async fn drive(command: &Command, link: &Link, spawn: Spawn, owner: Option<(u32, u32)>) -> bool {
-    let (number, started_at) = (spawn.id, Instant::now());
-    let names = Names { shell: spawn.argv.first().cloned().unwrap_or_default(), cwd: spawn.cwd.clone() };
+pub(super) async fn drive(
+    command: &Command,
+    link: &Link,
+    launch: Launch,
+    owner: impl Fn(&Account) -> Option<(u32, u32)>,
+) -> bool {
+    let (names, started_at) = (Names::of(&launch), Instant::now());
+    let account = match look_up(link, launch.user()).await {
+        Ok(account) => account,
+        Err(fault) => {
+            command.finish(End::Failed(fault));
+            return false;
+        }
+    };
+    let owner = owner(&account);
+    let spawn = launch.spawn(account);
+    let number = spawn.id;
     let (exited, stdio) = match start(command, link, spawn, owner).await {
         Ok(started) => started,
         Err(StartError::Refused(refused)) => {
@@ -79,6 +97,24 @@ pub(super) async fn drive(command: &Command, link: &Link, spawn: Spawn, owner: O
         }
     }
     true
+}
+
+/// Who the command is to run as.
+async fn look_up(link: &Link, user: Option<&str>) -> Result<Account, Fault> {
+    let Some(user) = user else { return Ok(root()) };
+    let request = |req| Request::FindUser { req, user: user.to_owned() };
+    let Ok(answer) = timeout(START_DEADLINE, link.ask(request, &[])).await else {
+        link.give_up("init does not answer");
+        return Err(Fault::command("the user is not looked up; the sandbox is ended"));
+    };
+    match answer? {
+        Ok((Event::UserFound { account, .. }, _)) => check_ids(&account).map(|()| account),
+        Err(unknown) if unknown.errno == ENOENT => {
+            Err(Fault::invalid(format!("run_config.user {user:?}: {}", unknown.step)))
+        }
+        Err(failure) => Err(Fault::command(format!("run_config.user {user:?}: {failure}"))),
+        Ok(_) => Err(Fault::command("init answers something else")),
+    }
 }
 
 enum StartError {
@@ -136,6 +172,11 @@ struct Names {
 }
 
 impl Names {
+    fn of(launch: &Launch) -> Self {
+        let (shell, cwd) = launch.names();
+        Self { shell, cwd }
+    }
+
     fn explain(&self, failure: &Failure) -> Fault {
         Fault::command(format!(
             "the command can't start (shell {:?}, cwd {:?}): {failure}",
@@ -274,11 +315,11 @@ impl<'a> Watch<'a> {
     async fn pass_on(&self) {
         for request in self.command.take_requests() {
             match (request, &self.window) {
-                (Request::Signal(signal), _) => {
+                (requests::Request::Signal(signal), _) => {
                     let _taken = timeout(KILL_GRACE, self.link.signal(self.number, signal.number())).await;
                 }
-                (Request::Resize(size), Some(window)) => window.resize(size),
-                (Request::Resize(_), None) => {}
+                (requests::Request::Resize(size), Some(window)) => window.resize(size),
+                (requests::Request::Resize(_), None) => {}
             }
         }
     }

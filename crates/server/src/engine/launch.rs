@@ -1,14 +1,15 @@
 //! From a command as the client words it to the process that `init` is to start.
 //!
-//! Layers of the environment, later ones win: the defaults below, then the command's own (`env` or
-//! `run_config.env_vars`). A command starts in `/home/user`, where relative paths of file calls and a relative `cwd`
-//! start too, so that what was written as `a.py` runs as `a.py`. `HOME` is `/root` for root and `/` for any other
-//! user, because no home is made for it. `TERM` is set for a command with a terminal.
+//! Layers, later ones win: the defaults below, the sandbox's `run_config`, the sandbox's `env_vars`, then the command's
+//! own (`env` and `cwd`, or `run_config`). `user` and `work_dir` replace, environments merge.
+//! A command starts in `/home/user`, where relative paths of file calls and a relative `cwd` start too, so that what
+//! was written as `a.py` runs as `a.py`. `HOME` is the home of the user's entry where that exists, else `/root` for root
+//! and `/` for others, because no home is made for them. `TERM` is set for a command with a terminal.
 
 use std::collections::BTreeMap;
 
-use sandwire_isolate::wire::{Spawn, WindowSize};
-use sandwire_protocol::{CommandSpec, ErrorType, IdMapping};
+use sandwire_isolate::wire::{Account, Spawn, WindowSize};
+use sandwire_protocol::{CommandSpec, ErrorType, IdMapping, RunConfig};
 
 use super::fault::Fault;
 
@@ -20,24 +21,48 @@ const WINDOW: WindowSize = WindowSize { cols: 80, rows: 24 };
 const TERMINAL: &str = "xterm-256color";
 /// Ids that a range maps: 65535 is the kernel's "no id" of 16-bit calls.
 const IDS_MAX: u32 = 65534;
+/// Longest user, bytes: two names as long as `useradd` allows.
+const USER_MAX: usize = 2 * 32 + 1;
 
-/// The process for `spec`.
-pub(super) fn launch(spec: &CommandSpec, id: u64, ids: IdMapping) -> Result<Spawn, Fault> {
-    let run = spec.run_config.as_ref();
-    if run.is_some() && (spec.env.is_some() || spec.cwd.is_some()) {
+type Environment = BTreeMap<String, String>;
+
+/// What a sandbox says for all its commands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Defaults<'a> {
+    pub(super) run_config: &'a RunConfig,
+    /// Above the environment of `run_config`.
+    pub(super) env_vars: &'a Environment,
+}
+
+/// A command whose user may still have to be looked up.
+#[derive(Debug)]
+pub(super) struct Launch {
+    number: u64,
+    argv: Vec<String>,
+    /// What the layers above the defaults say.
+    env: Environment,
+    cwd: String,
+    /// `None` is root, whom nothing in the sandbox may make anybody else.
+    user: Option<String>,
+    pty: Option<WindowSize>,
+}
+
+/// Checks a command and puts its layers together.
+pub(super) fn launch(
+    spec: &CommandSpec,
+    defaults: &Defaults<'_>,
+    number: u64,
+    ids: IdMapping,
+) -> Result<Launch, Fault> {
+    let own = spec.run_config.as_ref();
+    if own.is_some() && (spec.env.is_some() || spec.cwd.is_some()) {
         return Err(Fault::invalid("run_config can't be combined with env or cwd"));
     }
-    let pty = (spec.pty == Some(true)).then_some(WINDOW);
-    let (uid, gid) =
-        run.and_then(|run| run.user.as_deref()).map_or(Ok((0, 0)), |user| parse_user(user, ids))?;
-    let env =
-        environment(uid, pty.is_some(), run.and_then(|run| run.env_vars.as_ref()).or(spec.env.as_ref()))?;
-    let cwd = match (run.and_then(|run| run.work_dir.as_deref()), spec.cwd.as_deref()) {
-        (Some(dir), _) if dir.starts_with('/') => dir.to_owned(),
-        (Some(_), _) => return Err(Fault::invalid("run_config.work_dir must be absolute")),
-        (None, Some("")) | (None, None) => WORK_DIR.to_owned(),
+    let user = own.and_then(|own| own.user.as_ref()).or(defaults.run_config.user.as_ref());
+    let cwd = match (own.and_then(|own| own.work_dir.as_ref()), spec.cwd.as_deref()) {
         (None, Some(dir)) if dir.starts_with('/') => dir.to_owned(),
-        (None, Some(dir)) => format!("{WORK_DIR}/{dir}"),
+        (None, Some(dir)) if !dir.is_empty() => format!("{WORK_DIR}/{dir}"),
+        (own, _) => work_dir(own.or(defaults.run_config.work_dir.as_ref()))?,
     };
     let shell = Some(spec.shell()).filter(|shell| !shell.is_empty());
     let shell = shell.ok_or_else(|| Fault::invalid("shell must not be empty"))?;
@@ -46,132 +71,109 @@ pub(super) fn launch(spec: &CommandSpec, id: u64, ids: IdMapping) -> Result<Spaw
             return Err(Fault::invalid(format!("{what} must not contain a NUL character")));
         }
     }
-    Ok(Spawn { id, argv: vec![shell.into(), "-c".into(), spec.command.clone()], env, cwd, uid, gid, pty })
+    Ok(Launch {
+        number,
+        argv: vec![shell.into(), "-c".into(), spec.command.clone()],
+        env: environment([
+            defaults.run_config.env_vars.as_ref(),
+            Some(defaults.env_vars),
+            own.and_then(|own| own.env_vars.as_ref()).or(spec.env.as_ref()),
+        ])?,
+        cwd,
+        user: user.map(|user| parse_user(user, ids)).transpose()?.flatten(),
+        pty: (spec.pty == Some(true)).then_some(WINDOW),
+    })
 }
 
-fn home(uid: u32) -> &'static str {
-    if uid == 0 { ROOT_HOME } else { "/" }
+fn work_dir(configured: Option<&String>) -> Result<String, Fault> {
+    match configured {
+        None => Ok(WORK_DIR.to_owned()),
+        Some(dir) if dir.starts_with('/') => Ok(dir.clone()),
+        Some(_) => Err(Fault::invalid("run_config.work_dir must be absolute")),
+    }
 }
 
-fn environment(
-    uid: u32,
-    pty: bool,
-    own: Option<&BTreeMap<String, String>>,
-) -> Result<Vec<(String, String)>, Fault> {
-    let mut env: BTreeMap<String, String> = BTreeMap::new();
-    let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
-    set("PATH", PATH);
-    set("HOME", home(uid));
-    // Rather than LANG: with that, every shell opens two dozen files of other categories as it starts.
-    set("LC_CTYPE", "C.UTF-8");
-    set("SHELL", "/bin/bash");
-    if pty {
-        set("TERM", TERMINAL);
-    }
-    if uid == 0 {
-        set("USER", "root");
-        set("LOGNAME", "root");
-    }
-    for (name, value) in own.into_iter().flatten() {
+/// Merges layers, the later over the earlier.
+fn environment(layers: [Option<&Environment>; 3]) -> Result<Environment, Fault> {
+    let mut merged = Environment::new();
+    for (name, value) in layers.into_iter().flatten().flatten() {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             return Err(Fault::invalid(format!("{name:?} can't be an environment variable with that value")));
         }
-        env.insert(name.clone(), value.clone());
+        merged.insert(name.clone(), value.clone());
     }
-    Ok(env.into_iter().collect())
+    Ok(merged)
 }
 
-/// `uid`, `uid:gid`, or root by name. As container runtimes do, the group of a bare uid is 0.
-fn parse_user(user: &str, ids: IdMapping) -> Result<(u32, u32), Fault> {
-    let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
-    let parsed = (parse_id(uid, user)?, parse_id(gid, user)?);
-    if ids == IdMapping::Single && parsed != (0, 0) {
+/// Who is to be looked up; `None` for root.
+fn parse_user(user: &str, ids: IdMapping) -> Result<Option<String>, Fault> {
+    if matches!(user, "0" | "root" | "0:0" | "root:root" | "0:root" | "root:0") {
+        return Ok(None);
+    }
+    if user.is_empty() || user.len() > USER_MAX || user.contains(['\0', '\n']) {
+        let message =
+            format!("run_config.user must have 1 to {USER_MAX} bytes and no line break: a name or a number");
+        return Err(Fault::invalid(message));
+    }
+    if ids == IdMapping::Single {
         let message = "run_config.user: only root exists in sandboxes of this server, which has a single id";
         return Err(Fault::new(ErrorType::NotSupported, message));
     }
-    Ok(parsed)
+    Ok(Some(user.to_owned()))
 }
 
-fn parse_id(id: &str, user: &str) -> Result<u32, Fault> {
-    if id == "root" {
-        return Ok(0);
+/// Refuses an account with ids that no sandbox has.
+pub(super) fn check_ids(account: &Account) -> Result<(), Fault> {
+    let Account { uid, gid, groups, .. } = account;
+    match [uid, gid].into_iter().chain(groups).find(|id| **id > IDS_MAX) {
+        None => Ok(()),
+        Some(id) => Err(Fault::invalid(format!("run_config.user: the id {id} is beyond {IDS_MAX}"))),
     }
-    let numeric = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
-    if !numeric {
-        let message =
-            format!("run_config.user: names such as {user:?} are not looked up yet; use uid or uid:gid");
-        return Err(Fault::new(ErrorType::NotSupported, message));
+}
+
+impl Launch {
+    /// Whom to look up first; nobody for root.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
-    let id = id.parse().ok().filter(|id| *id <= IDS_MAX);
-    id.ok_or_else(|| Fault::invalid(format!("run_config.user: {user:?} is beyond {IDS_MAX}")))
+
+    /// What a failed start is explained with: shell and directory.
+    pub(super) fn names(&self) -> (String, String) {
+        (self.argv.first().cloned().unwrap_or_default(), self.cwd.clone())
+    }
+
+    /// The process, for who was looked up.
+    pub(super) fn spawn(self, account: Account) -> Spawn {
+        let Self { number: id, argv, env: own, cwd, pty, .. } = self;
+        let mut env = defaults(&account, pty.is_some());
+        env.extend(own);
+        let Account { uid, gid, groups, .. } = account;
+        Spawn { id, argv, env: env.into_iter().collect(), cwd, uid, gid, groups, pty }
+    }
+}
+
+/// Root, as every sandbox has it.
+pub(super) fn root() -> Account {
+    Account { name: Some("root".to_owned()), home: Some(ROOT_HOME.to_owned()), ..Account::default() }
+}
+
+fn defaults(account: &Account, pty: bool) -> Environment {
+    let home = match &account.home {
+        Some(home) => home,
+        None if account.uid == 0 => ROOT_HOME,
+        None => "/",
+    };
+    let mut env: Vec<(&str, &str)> = vec![
+        ("PATH", PATH),
+        ("HOME", home),
+        // Rather than LANG: with that, every shell opens two dozen files of other categories as it starts.
+        ("LC_CTYPE", "C.UTF-8"),
+        ("SHELL", "/bin/bash"),
+    ];
+    env.extend(pty.then_some(("TERM", TERMINAL)));
+    env.extend(account.name.iter().flat_map(|name| [("USER", name.as_str()), ("LOGNAME", name)]));
+    env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use sandwire_protocol::RunConfig;
-
-    fn user(user: &str) -> CommandSpec {
-        let run_config = RunConfig { user: Some(user.into()), ..RunConfig::default() };
-        CommandSpec { run_config: Some(run_config), ..CommandSpec::new("id") }
-    }
-
-    fn get<'a>(spawn: &'a Spawn, name: &str) -> Option<&'a str> {
-        spawn.env.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-    }
-
-    #[test]
-    fn defaults_are_roots() {
-        let spawn = launch(&CommandSpec::new("ls"), 7, IdMapping::Range).unwrap();
-        assert_eq!((spawn.id, spawn.uid, spawn.gid, spawn.cwd.as_str()), (7, 0, 0, "/home/user"));
-        assert_eq!(spawn.argv, ["/bin/bash", "-c", "ls"]);
-        assert_eq!((get(&spawn, "HOME"), get(&spawn, "LC_CTYPE")), (Some("/root"), Some("C.UTF-8")));
-        assert_eq!((get(&spawn, "TERM"), spawn.pty), (None, None));
-    }
-
-    #[test]
-    fn a_terminal_has_a_size_and_a_type() {
-        let terminal = CommandSpec { pty: Some(true), ..CommandSpec::new("ls") };
-        let spawn = launch(&terminal, 1, IdMapping::Range).unwrap();
-        assert_eq!(spawn.pty, Some(WindowSize { cols: 80, rows: 24 }));
-        assert_eq!(get(&spawn, "TERM"), Some("xterm-256color"));
-        let env = Some(BTreeMap::from([("TERM".to_owned(), "dumb".to_owned())]));
-        let spawn = launch(&CommandSpec { env, ..terminal }, 1, IdMapping::Range).unwrap();
-        assert_eq!(get(&spawn, "TERM"), Some("dumb"));
-    }
-
-    #[test]
-    fn the_commands_own_environment_wins() {
-        let env = BTreeMap::from([("PATH".to_owned(), "/x".to_owned()), ("A".to_owned(), "1".to_owned())]);
-        let spec = CommandSpec { env: Some(env), cwd: Some("src".into()), ..CommandSpec::new("ls") };
-        let spawn = launch(&spec, 1, IdMapping::Range).unwrap();
-        assert_eq!((get(&spawn, "PATH"), get(&spawn, "A")), (Some("/x"), Some("1")));
-        assert_eq!(spawn.cwd, "/home/user/src");
-    }
-
-    #[test]
-    fn users_are_numbers() {
-        let ids = |text: &str| launch(&user(text), 1, IdMapping::Range).map(|spawn| (spawn.uid, spawn.gid));
-        assert_eq!(ids("1000"), Ok((1000, 0)));
-        assert_eq!(ids("1000:100"), Ok((1000, 100)));
-        assert_eq!(ids("root"), Ok((0, 0)));
-        assert_eq!(ids("alice").unwrap_err().kind, ErrorType::NotSupported);
-        assert_eq!(ids("65535").unwrap_err().kind, ErrorType::InvalidRequest);
-        assert_eq!(ids("99999999999").unwrap_err().kind, ErrorType::InvalidRequest);
-        assert_eq!(ids("+1").unwrap_err().kind, ErrorType::NotSupported);
-        assert!(launch(&user("1"), 1, IdMapping::Single).is_err());
-        assert!(launch(&user("0"), 1, IdMapping::Single).is_ok());
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        let refused = |spec: CommandSpec| launch(&spec, 1, IdMapping::Range).unwrap_err().kind;
-        let mixed = CommandSpec { cwd: Some("/".into()), ..user("0") };
-        assert_eq!(refused(mixed), ErrorType::InvalidRequest);
-        assert_eq!(refused(CommandSpec::new("a\0b")), ErrorType::InvalidRequest);
-        let env = Some(BTreeMap::from([("A=B".to_owned(), String::new())]));
-        assert_eq!(refused(CommandSpec { env, ..CommandSpec::new("x") }), ErrorType::InvalidRequest);
-        let run_config = Some(RunConfig { work_dir: Some("a".into()), ..RunConfig::default() });
-        assert_eq!(refused(CommandSpec { run_config, ..CommandSpec::new("x") }), ErrorType::InvalidRequest);
-    }
-}
+mod tests;

@@ -143,7 +143,10 @@ impl Link {
             Event::Exited { id, code, signal } => {
                 answer(waiting.exits.remove(&id), Exited { code, signal });
             }
-            Event::FileOpened { req, .. } | Event::FileCreated { req, .. } | Event::Done { req } => {
+            Event::UserFound { req, .. }
+            | Event::FileOpened { req, .. }
+            | Event::FileCreated { req, .. }
+            | Event::Done { req } => {
                 answer(waiting.answers.remove(&req), Ok((event, fds)));
             }
             Event::Failed { req, failure } => answer(waiting.answers.remove(&req), Err(failure)),

@@ -5,14 +5,16 @@
 //! States: provisioning, then ready or failed; ready becomes failed when `init` dies. A sandbox on its way out is
 //! no longer in the registry, whatever its state.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use sandwire_isolate::SandboxSpec;
+use sandwire_isolate::wire::Account;
 use sandwire_protocol::limits::{FILE_PATH_MAX, READY_WAIT};
-use sandwire_protocol::{CommandSpec, ErrorType, SandboxStatus};
+use sandwire_protocol::{CommandSpec, ErrorType, RunConfig, SandboxStatus};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +25,7 @@ use super::backend::{Backend, Cell, CreateFailed};
 use super::commands::Commands;
 use super::driver;
 use super::fault::Fault;
-use super::launch::launch;
+use super::launch::{Defaults, launch};
 use super::link::Link;
 use super::stream::Form;
 use super::trash::Trash;
@@ -187,14 +189,16 @@ impl Sandbox {
     pub fn execute(self: &Arc<Self>, spec: &CommandSpec, form: Form) -> Result<Attachment, Fault> {
         let link = self.link()?;
         let id = spec.command_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
-        let spawn = launch(spec, link.number(), self.backend.isolation().ids)?;
-        let owner = self.owner(spawn.uid, spawn.gid);
+        let (run_config, env_vars) = (RunConfig::default(), BTreeMap::new());
+        let defaults = Defaults { run_config: &run_config, env_vars: &env_vars };
+        let launch = launch(spec, &defaults, link.number(), self.backend.isolation().ids)?;
         let (command, fresh) = self.commands.get_or_create(id, spec)?;
         let attachment = command.attach(View::all(form)).ok_or_else(too_many)?;
         if fresh {
             let sandbox = Arc::clone(self);
             self.tasks.spawn(async move {
-                if !driver::drive(&command, &link, spawn, owner).await {
+                let owner = |account: &Account| sandbox.owner(account.uid, account.gid);
+                if !driver::drive(&command, &link, launch, owner).await {
                     sandbox.commands.forget(command.id());
                 }
             });

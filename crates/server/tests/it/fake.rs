@@ -102,6 +102,13 @@ impl Init {
         while let Ok(Some((request, fds))) = recv(self.socket.as_fd()) {
             match request {
                 wire::Request::Spawn(spawn) => self.spawn(spawn, fds),
+                wire::Request::FindUser { req, user } => {
+                    let failure = Failure {
+                        step: format!("no user {user:?} here"),
+                        errno: rustix::io::Errno::NOENT.raw_os_error(),
+                    };
+                    self.say(&Event::Failed { req, failure }, &[]);
+                }
                 wire::Request::Kill { id } => {
                     if let Some(group) = self.groups.lock().unwrap().get(&id) {
                         let _gone = kill_process_group(*group, Signal::KILL);
