@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, multipart, redirect};
+use sandwire_protocol::limits::POOL_IDLE;
 use sandwire_protocol::{ErrorBody, ErrorCode};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -78,6 +79,7 @@ impl Http {
             .user_agent(USER_AGENT)
             // A redirect would carry the key to a host that nobody configured.
             .redirect(redirect::Policy::none())
+            .pool_idle_timeout(POOL_IDLE)
             .tls_backend_preconfigured(tls.as_ref().clone());
         if config.is_local() {
             // A proxy of the environment can't reach this machine's loopback.

@@ -165,6 +165,26 @@ pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(5);
 /// Longest such wait that can be configured: beyond an hour an operator meant something else.
 pub const SHUTDOWN_DRAIN_MAX: Duration = Duration::from_secs(3600);
 
+/// Wait of a client for a server that is being restarted.
+pub const RETRY_AFTER_DRAIN: Duration = Duration::from_secs(5);
+
+/// Connections of a server at a time; more wait to be accepted. Every sandbox can have several, and each costs a
+/// descriptor, of which servers commonly have half a million.
+pub const CONNECTIONS_MAX: usize = 16 * 1024;
+
+/// Time from the opening of a connection, or the end of its last answer, to the end of the next request's head. Covers
+/// idle connections too, so it is well above [`POOL_IDLE`]; proxies commonly keep theirs for 60 s.
+pub const HEADER_DEADLINE: Duration = Duration::from_secs(75);
+
+/// How long the client keeps an idle connection for its next call.
+pub const POOL_IDLE: Duration = Duration::from_secs(30);
+
+/// Pause after a connection could not be accepted, which is for want of descriptors: they come back by themselves.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Longest request id that is taken from a client, bytes.
+pub const REQUEST_ID_MAX: usize = 128;
+
 /// Default idle time after which a sandbox is stopped, seconds (section 7.2).
 pub const IDLE_TTL_DEFAULT: u64 = 600;
 

@@ -9,10 +9,13 @@
 mod api;
 pub mod cli;
 mod config;
+mod connections;
 mod doctor;
 pub mod engine;
+mod metrics;
 mod policy;
 mod serve;
 
 pub use api::{ApiError, ApiKey, App, app};
+pub use metrics::Metrics;
 pub use policy::Policy;

@@ -3,7 +3,7 @@
 
 use sandwire_protocol::limits::{DELETE_AFTER_STOP_DEFAULT, IDLE_TTL_DEFAULT, SANDBOXES_MAX};
 
-/// The operator's decisions about sandboxes.
+/// The operator's decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Sandboxes of this server, stopped ones included.
@@ -15,6 +15,8 @@ pub struct Policy {
     pub idle_ttl_default: u64,
     /// Seconds from a sandbox's stop to its deletion, if it says nothing about it; 0 for never.
     pub delete_after_stop_default: u64,
+    /// Whether `/metrics` is on the API's own address.
+    pub metrics: bool,
     /// What clients reach this server by, `scheme://authority` without a path; `None` for `http` and the host that the
     /// request names.
     pub public_url: Option<String>,
@@ -27,6 +29,7 @@ impl Default for Policy {
             memory_default: None,
             idle_ttl_default: IDLE_TTL_DEFAULT,
             delete_after_stop_default: DELETE_AFTER_STOP_DEFAULT,
+            metrics: true,
             public_url: None,
         }
     }

@@ -1,18 +1,18 @@
 //! The life of the server: isolation first, then the runtime, the ready line, and an end that leaves nothing.
 //!
-//! The order of the end: stop accepting; close exec sockets with 1001; wait for requests under way, for a bounded
-//! time; destroy all sandboxes and empty the trash, for a bounded time; give back mounts and cgroups; remove, if the
+//! The order of the end: refuse new requests; close exec sockets with 1001; wait for requests under way, for a bounded
+//! time; stop accepting; destroy all sandboxes and empty the trash, for a bounded time; give back mounts and cgroups; remove, if the
 //! server is ephemeral, what it made on disk.
 //! A second signal ends the process at once; what it leaves is removed at the next start.
 
-use std::future::IntoFuture;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sandwire_isolate::{Host, HostConfig};
+use sandwire_protocol::limits::CLOSE_GRACE;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,8 +20,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::api::observers;
 use crate::cli::{StartError, say};
-use crate::config::{Config, KeyChoice, LogFormat};
+use crate::config::{Config, KeyChoice, LogFormat, MetricsAt};
+use crate::connections::Connections;
 use crate::engine::{Engine, StateDir};
 use crate::{App, app};
 
@@ -78,45 +80,59 @@ fn raise_open_files() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let refused = |error: io::Error| StartError::client(format!("can't listen on {address}: {error}"), None);
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((listener, address))
+}
+
 async fn serve(
     config: &Config,
     choice: KeyChoice,
     host: Arc<Host>,
     state: &StateDir,
 ) -> Result<(), StartError> {
-    let refused =
-        |error: io::Error| StartError::client(format!("can't listen on {}: {error}", config.listen), None);
-    let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
-    let listen = listener.local_addr().map_err(refused)?;
+    let (listener, listen) = bind(config.listen).await?;
+    let observed = match config.metrics {
+        MetricsAt::Own(address) => Some(bind(address).await?.0),
+        MetricsAt::Main | MetricsAt::Nowhere => None,
+    };
     let engine = Engine::start(host, state, config.policy.clone());
     let ready = ready_line(listen, &engine, &choice);
     let app_state = App::new(Arc::clone(&engine), choice.key, listen);
     let stopping = app_state.stopping.clone();
     watch_for_the_end(&stopping, config.ephemeral)?;
-    let listener = listener.tap_io(|connection| {
-        // Frames are written whole: waiting for more would only delay them.
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
-    let serving = axum::serve(listener, app(Arc::clone(&app_state)));
-    let serving = serving.with_graceful_shutdown(stopping.clone().cancelled_owned()).into_future();
-    let serving = tokio::spawn(serving);
+    let connections = Connections::new();
+    connections.serve(listener, app(Arc::clone(&app_state)));
+    if let Some(listener) = observed {
+        connections.serve(listener, observers(Arc::clone(&app_state)));
+    }
     say(&ready);
     tracing::info!(%listen, metrics = ?config.metrics, state = %state.path().display(), "ready");
     stopping.cancelled().await;
-    tracing::info!("shutting down");
-    app_state.sockets.close();
-    let drain = async {
-        app_state.sockets.wait().await;
-        let _connections = serving.await;
-    };
-    if timeout(config.drain, drain).await.is_err() {
+    drain(&app_state, config.drain).await;
+    if timeout(CLOSE_GRACE, connections.end()).await.is_err() {
         tracing::warn!("connections are still open; ending without them");
     }
     engine.shutdown().await;
     tracing::info!("bye");
     Ok(())
+}
+
+/// Waits for what is under way. Meanwhile new requests are refused, so that clients and proxies know that they have to
+/// look elsewhere.
+async fn drain(app: &App, limit: Duration) {
+    tracing::info!(requests = app.requests.len(), sockets = app.sockets.len(), "draining");
+    app.sockets.close();
+    app.requests.close();
+    let drained = async {
+        app.sockets.wait().await;
+        app.requests.wait().await;
+    };
+    if timeout(limit, drained).await.is_err() {
+        tracing::warn!(requests = app.requests.len(), sockets = app.sockets.len(), "not drained in time");
+    }
 }
 
 fn ready_line(listen: SocketAddr, engine: &Engine, choice: &KeyChoice) -> Value {
@@ -140,6 +156,8 @@ fn watch_for_the_end(stopping: &CancellationToken, ephemeral: bool) -> Result<()
     let deaf = |error: io::Error| StartError::client(format!("no signals: {error}"), None);
     let terminate = signal(SignalKind::terminate()).map_err(deaf)?;
     let interrupt = signal(SignalKind::interrupt()).map_err(deaf)?;
+    let hang_up = signal(SignalKind::hangup()).map_err(deaf)?;
+    tokio::spawn(ignore(hang_up));
     tokio::spawn(obey(terminate, interrupt, stopping.clone()));
     if ephemeral {
         let orphaned = stopping.clone();
@@ -152,6 +170,13 @@ fn watch_for_the_end(stopping: &CancellationToken, ephemeral: bool) -> Result<()
         });
     }
     Ok(())
+}
+
+/// Many servers read their configuration again, many end: whoever expects either is told.
+async fn ignore(mut hang_up: Signal) {
+    while hang_up.recv().await.is_some() {
+        tracing::info!("SIGHUP is ignored: a changed configuration needs a restart");
+    }
 }
 
 async fn obey(mut terminate: Signal, mut interrupt: Signal, stopping: CancellationToken) {
@@ -177,6 +202,13 @@ fn log(config: &Config) {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match config.log_format {
         LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => subscriber.json().init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let formatted = payload.downcast_ref::<String>().map(String::as_str);
+        let message = formatted.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(message, location, "panic");
+    }));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::{HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sandwire_protocol::ErrorType;
@@ -46,6 +46,12 @@ impl ApiKey {
         let given = headers.get(KEY_HEADER).map(|value| value.as_bytes()).unwrap_or_default();
         given.ct_eq(self.0.as_bytes()).into()
     }
+
+    /// The same in the form that collectors of metrics know.
+    fn admits_bearer(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+        given.strip_prefix(b"Bearer ").unwrap_or_default().ct_eq(self.0.as_bytes()).into()
+    }
 }
 
 impl fmt::Debug for ApiKey {
@@ -64,7 +70,8 @@ pub(super) async fn require_key(State(app): State<Arc<App>>, mut request: Reques
         let refused = ApiError::new(ErrorType::PermissionDenied, "requests from other origins are refused");
         return refused.into_response();
     }
-    let known = app.key.admits(request.headers());
+    let known = app.key.admits(request.headers())
+        || (request.uri().path() == "/metrics" && app.key.admits_bearer(request.headers()));
     if !known && request.uri().path() != "/healthz" {
         return ApiError::new(ErrorType::Unauthorized, "the API key is missing or wrong").into_response();
     }

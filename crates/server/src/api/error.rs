@@ -1,8 +1,8 @@
 //! Error answers in the standard form (section 3.1).
 
-use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use sandwire_protocol::{ErrorBody, ErrorType};
 use serde_json::Value;
 
@@ -50,6 +50,10 @@ impl ApiError {
     }
 }
 
+/// The body of an answer with a server's error, beside it, for those who have to add to it.
+#[derive(Clone)]
+pub(super) struct Problem(pub(super) Value);
+
 fn status(kind: ErrorType) -> StatusCode {
     match kind {
         ErrorType::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -75,6 +79,10 @@ impl From<Fault> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            let problem = Problem(self.body.clone());
+            return (self.status, Extension(problem), Json(self.body)).into_response();
+        }
         (self.status, Json(self.body)).into_response()
     }
 }

@@ -10,7 +10,7 @@ use super::App;
 use super::auth::Known;
 
 pub(super) async fn health(State(app): State<Arc<App>>, Extension(known): Extension<Known>) -> Json<Value> {
-    let status = if app.stopping.is_cancelled() { "stopping" } else { "ok" };
+    let status = if app.stopping.is_cancelled() { "draining" } else { "ok" };
     Json(match known {
         Known(false) => json!({ "status": status }),
         Known(true) => json!({

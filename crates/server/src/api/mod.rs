@@ -13,6 +13,8 @@ mod execute;
 mod files;
 mod health;
 mod list;
+mod metrics;
+mod observe;
 mod sandboxes;
 
 use std::net::SocketAddr;
@@ -36,6 +38,7 @@ pub use auth::ApiKey;
 pub use error::ApiError;
 
 use crate::engine::{Engine, Sandbox};
+use crate::metrics::Metrics;
 
 /// What every request needs.
 pub struct App {
@@ -51,19 +54,38 @@ pub struct App {
     pub executes: Semaphore,
     /// Open exec sockets.
     pub sockets: TaskTracker,
+    /// Requests whose answers are not written yet.
+    pub requests: TaskTracker,
+    /// What was asked so far.
+    pub metrics: Metrics,
 }
 
 /// The whole API over `app`.
 pub fn app(app: Arc<App>) -> Router {
     let mut router = Router::new().route("/healthz", get(health::health));
+    if app.engine.policy().metrics {
+        router = router.route("/metrics", get(metrics::metrics));
+    }
     for base in ["/v2/sandboxes", "/api/v2/sandboxes", "/api/v1/v2/sandboxes"] {
         router = router.nest(base, control_plane());
     }
+    around(router.nest("/sandboxes/{id}", data_plane()), app)
+}
+
+/// Only what observes the server, for an address of its own.
+pub(crate) fn observers(app: Arc<App>) -> Router {
+    let router =
+        Router::new().route("/healthz", get(health::health)).route("/metrics", get(metrics::metrics));
+    around(router, app)
+}
+
+/// What holds for every path.
+fn around(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     router
-        .nest("/sandboxes/{id}", data_plane())
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .fallback(|| async { ApiError::not_found("no such path") })
         .layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
+        .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)
 }
 
@@ -127,6 +149,8 @@ impl App {
             stopping: CancellationToken::new(),
             executes: Semaphore::new(EXECUTES_AT_ONCE),
             sockets: TaskTracker::new(),
+            requests: TaskTracker::new(),
+            metrics: Metrics::new(),
         })
     }
 

@@ -174,6 +174,7 @@ impl Config {
             let most = format!("must be at most {}", SHUTDOWN_DRAIN_MAX.as_secs());
             return Err(refusal("drain_seconds", &drain, &most));
         }
+        let metrics = options.metrics.unwrap_or_default().parse()?;
         let policy = Policy {
             sandboxes_max: positive("sandboxes_max", options.sandboxes_max.unwrap_or_default())?,
             memory_default: options.memory_default_bytes.map(memory).transpose()?,
@@ -182,6 +183,7 @@ impl Config {
                 "delete_after_stop_seconds",
                 options.delete_after_stop_seconds,
             )?,
+            metrics: metrics == MetricsAt::Main,
             public_url: options.public_url.as_deref().map(public_url).transpose()?,
         };
         Ok(Self {
@@ -190,7 +192,7 @@ impl Config {
             ephemeral: options.ephemeral.unwrap_or_default(),
             log_format: options.log_format.unwrap_or(LogFormat::Text),
             log_level,
-            metrics: options.metrics.unwrap_or_default().parse()?,
+            metrics,
             drain: Duration::from_secs(drain),
             policy,
             api_key_file: options.api_key_file,
@@ -304,7 +306,7 @@ mod tests {
         let config = config(&["--config", &path, "--drain-seconds", "8", "--ephemeral=false"]).unwrap();
         assert_eq!((config.drain, config.ephemeral), (Duration::from_secs(8), false));
         assert_eq!((config.policy.sandboxes_max, config.metrics), (9, MetricsAt::Nowhere));
-        let defaults = Policy { sandboxes_max: 9, ..Policy::default() };
+        let defaults = Policy { sandboxes_max: 9, metrics: false, ..Policy::default() };
         assert_eq!((config.policy, config.log_level.as_str()), (defaults, "info"));
     }
 

@@ -21,6 +21,7 @@ use super::lock::lock;
 use super::requests::{Request, Requests, WindowSize};
 use super::stdin::{Stalled, Stdin};
 use super::stream::{Room, Stream};
+use super::tally;
 
 /// What comes next for an attachment.
 #[derive(Debug, PartialEq, Eq)]
@@ -112,6 +113,7 @@ impl State {
 
 impl Command {
     pub(super) fn new(id: String, spec: &CommandSpec) -> Self {
+        tally::began();
         let now = Instant::now();
         let seconds = |seconds: Option<u64>| {
             seconds.map(|seconds| Duration::from_secs(seconds.min(COMMAND_SECONDS_MAX)))
@@ -338,6 +340,7 @@ impl Command {
         if state.stream(kind).is_closed() {
             return;
         }
+        tally::wrote(kind, chunk.len());
         state.stream(kind).push(chunk, now);
         state.last_output = now;
         drop(state);
@@ -414,6 +417,7 @@ impl Command {
             Phase::Ended { .. } => return,
         };
         state.streams.iter_mut().for_each(Stream::close);
+        tally::ended(&end);
         state.phase = Phase::Ended { pid, end, at: Instant::now() };
         drop(state);
         self.stdin.discard();

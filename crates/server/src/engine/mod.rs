@@ -15,6 +15,7 @@ mod launch;
 mod link;
 mod lock;
 mod memory;
+mod metered;
 pub mod name;
 mod requests;
 mod ring;
@@ -23,6 +24,7 @@ mod state_dir;
 mod stdin;
 mod stdio;
 mod stream;
+pub(crate) mod tally;
 mod text_map;
 mod trash;
 mod writers;
@@ -31,9 +33,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use prometheus_client::metrics::histogram::Histogram;
 use sandwire_isolate::{Limits, SandboxSpec};
-use sandwire_protocol::Isolation;
 use sandwire_protocol::limits::{CREATES_AT_ONCE, PIDS_DEFAULT, SWEEP_INTERVAL};
+use sandwire_protocol::{Isolation, SandboxStatus};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,11 +54,16 @@ pub use stdin::{Offered, Stdin};
 pub use stream::Form;
 
 pub(crate) use lock::lock;
+use metered::Metered;
 use sandbox::Site;
 use state_dir::Abandoned;
 use trash::Trash;
 
 use crate::Policy;
+
+/// The states that sandboxes of a server are counted by.
+const STATES: [SandboxStatus; 4] =
+    [SandboxStatus::Provisioning, SandboxStatus::Ready, SandboxStatus::Stopped, SandboxStatus::Failed];
 
 /// All sandboxes of a server.
 pub struct Engine {
@@ -65,6 +73,7 @@ pub struct Engine {
     registry: Mutex<Registry>,
     permits: Arc<Semaphore>,
     policy: Policy,
+    makings: Histogram,
     /// Memory limit of sandboxes that ask for none, where the machine can keep one.
     memory_default: Option<u64>,
     tasks: TaskTracker,
@@ -94,6 +103,7 @@ impl Engine {
     /// tokio runtime.
     #[must_use]
     pub fn start(backend: Arc<dyn Backend>, state: &StateDir, policy: Policy) -> Arc<Self> {
+        let (backend, makings) = Metered::over(backend);
         let memory_default = || policy.memory_default.or_else(memory::default_limit);
         let memory_default = backend.isolation().limits.memory.then(memory_default).flatten();
         let engine = Arc::new(Self {
@@ -103,6 +113,7 @@ impl Engine {
             registry: Mutex::default(),
             permits: Arc::new(Semaphore::new(CREATES_AT_ONCE)),
             policy,
+            makings,
             memory_default,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -120,6 +131,23 @@ impl Engine {
     /// What the operator decided.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// How long the making of sandboxes took.
+    pub(crate) fn makings(&self) -> Histogram {
+        self.makings.clone()
+    }
+
+    /// How many sandboxes are in each state.
+    pub(crate) fn states(&self) -> Vec<(&'static str, usize)> {
+        let mut counts: Vec<_> = STATES.map(|status| (status.as_str(), 0)).into();
+        for sandbox in lock(&self.registry).by_id.values() {
+            let status = sandbox.status().0.as_str();
+            if let Some((_, count)) = counts.iter_mut().find(|(state, _)| *state == status) {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     /// Begins to make a sandbox; it is provisioning when this returns.

@@ -12,4 +12,6 @@ mod fake;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod terminal;

@@ -1,0 +1,99 @@
+//! Connections: accepted up to a limit, given a time to say what they want, and ended in order.
+//!
+//! A client that opens connections and says nothing, or only ever the next header, holds a descriptor for
+//! [`HEADER_DEADLINE`] at most, and no more than [`CONNECTIONS_MAX`] of them.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use sandwire_protocol::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEADER_DEADLINE};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The connections of a server, over all of its listeners.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    open: TaskTracker,
+    turns: Arc<Semaphore>,
+    ending: CancellationToken,
+}
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        let turns = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { open: TaskTracker::new(), turns, ending: CancellationToken::new() }
+    }
+
+    /// Accepts and serves until [`Connections::end`].
+    pub(crate) fn serve(&self, listener: TcpListener, router: Router) {
+        let connections = self.clone();
+        self.open.spawn(async move {
+            let ending = connections.ending.clone();
+            ending.run_until_cancelled_owned(connections.accept(listener, router)).await;
+        });
+    }
+
+    async fn accept(self, listener: TcpListener, router: Router) {
+        // Closed never; what does not get its turn waits in the kernel.
+        while let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let (router, ending) = (router.clone(), self.ending.clone());
+                    self.open.spawn(async move {
+                        converse(stream, router, ending).await;
+                        drop(turn);
+                    });
+                }
+                Err(error) if is_of_one(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "can't accept connections");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Accepts nothing more, lets answers that are being written come to their end, and waits until all connections
+    /// are closed.
+    pub(crate) async fn end(&self) {
+        self.ending.cancel();
+        self.open.close();
+        self.open.wait().await;
+    }
+}
+
+/// One connection. Upgraded ones have gone their own way when this returns.
+async fn converse(stream: TcpStream, router: Router, ending: CancellationToken) {
+    // Frames are written whole: waiting for more would only delay them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
+    let service = TowerToHyperService::new(router);
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = ending.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "connection ended");
+    }
+}
+
+/// Whether only the connection failed that was to be accepted.
+fn is_of_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
