@@ -18,6 +18,7 @@ mod connection;
 mod frames;
 mod handshake;
 mod input;
+mod open;
 mod outbox;
 mod output;
 mod parse;

@@ -1,6 +1,12 @@
-//! How a connection, and how a command, can end.
+//! How a command can end, and what a session makes of each end.
 
+use sandwire_protocol::{ErrorCode, Totals};
+
+use super::{Origin, Session, State, Step, bit};
+use crate::error::{Phase, error_frame};
 use crate::{CommandOutcome, Error, Gap};
+
+const SIGKILL: i32 = 9;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -24,38 +30,77 @@ impl Finish {
     }
 }
 
-/// How a connection ended, or why there is none.
-#[derive(Debug)]
-pub(crate) enum Loss {
-    /// The server's close code; `None` if it gave none.
-    Closed(Option<u16>),
-    /// Without a close frame.
-    Broken(String),
-    /// Nothing came for so long that it must be dead.
-    Silent,
-    /// None came about.
-    Refused(Error),
-    /// It was attached to another command.
-    Foreign,
-    /// It does not speak as the ones before, whose positions mean something else.
-    Changed,
-    /// The server broke the rules, and would again.
-    Violation(String),
-}
+impl Session {
+    pub(super) fn on_exit(&mut self, exit_code: i32, signal: Option<i32>, totals: Option<Totals>) -> Step {
+        let asked = signal.is_some_and(|number| self.signals & bit(number) != 0);
+        let killed = asked || (self.killed.is_some() && exit_code != 0);
+        let outcome = if killed { CommandOutcome::Killed } else { CommandOutcome::Exited };
+        let by_kill = (self.killed.is_some() && exit_code == 128 + SIGKILL).then_some(SIGKILL);
+        let missing = totals.map(|totals| self.missing(totals)).unwrap_or_default();
+        self.gaps.extend(&missing);
+        let signal = signal.or(by_kill);
+        self.end(Finish { signal, missing, ..Finish::new(outcome, Some(exit_code)) })
+    }
 
-impl Loss {
-    /// What became of the connection, to go on with "the connection to the command".
-    pub(crate) fn how(&self) -> String {
-        match self {
-            Self::Closed(Some(1001)) => "was ended by the server, because it restarts".to_owned(),
-            Self::Closed(Some(code)) => format!("was ended by the server with code {code}"),
-            Self::Closed(None) => "was ended by the server without a code".to_owned(),
-            Self::Broken(how) => format!("broke: {how}"),
-            Self::Silent => "is dead: nothing came for too long".to_owned(),
-            Self::Refused(error) => format!("could not be made: {error}"),
-            Self::Foreign => "was attached to another command".to_owned(),
-            Self::Changed => "no longer has the protocol that it had".to_owned(),
-            Self::Violation(what) => format!("is of no use: {what}"),
+    pub(super) fn on_error(&mut self, error_type: &str, message: &str) -> Step {
+        let gone = matches!(error_type, "CommandNotFound" | "SessionExpired");
+        if self.killed.is_some() && gone {
+            return self.end_unconfirmed();
         }
+        let timeout = self.timeout.map(|limit| limit.as_secs_f64());
+        let known = self.origin == Origin::Reconnected || self.state == State::Reattaching;
+        let id = known.then_some(self.command_id.as_str());
+        let phase = self.phase();
+        let error = error_frame(error_type, message, id, timeout).with(|details| details.phase = Some(phase));
+        self.end_with(error)
+    }
+
+    pub(super) fn on_wrong_first(&mut self, name: &str) -> Step {
+        let message = format!("Expected 'started' as the server's first frame, got '{name}'");
+        let error = Error::new(ErrorCode::Operation, message).with(|details| {
+            details.operation = Some("command");
+            details.phase = Some(Phase::Connect);
+        });
+        self.end_with(error)
+    }
+
+    pub(super) fn on_foreign(&mut self) -> Step {
+        let message = format!("asked for command {}, the server attached to another one", self.command_id);
+        let error = Error::new(ErrorCode::Operation, message).with(|details| {
+            details.operation = Some("reconnect");
+            details.phase = Some(Phase::Connect);
+        });
+        self.end_with(error)
+    }
+
+    /// Killed, but the server never said so: a result without success, and no claim that it is dead.
+    pub(super) fn end_unconfirmed(&mut self) -> Step {
+        self.end(Finish::new(CommandOutcome::Lost, Some(-1)))
+    }
+
+    pub(super) fn end_with(&mut self, error: Error) -> Step {
+        let outcome = match error.code() {
+            ErrorCode::CommandTimeout => CommandOutcome::TimedOut,
+            _ => CommandOutcome::Lost,
+        };
+        self.end(Finish::failed(outcome, error))
+    }
+
+    pub(super) fn end(&mut self, finish: Finish) -> Step {
+        self.state = State::Over;
+        Step::End(finish)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        if self.state == State::Starting { Phase::Connect } else { Phase::Stream }
+    }
+
+    pub(super) fn lost_error(&self, code: ErrorCode, message: &str) -> Error {
+        let fate = if self.state == State::Starting { "" } else { "; the command may live on" };
+        let phase = self.phase();
+        Error::new(code, format!("{message}{fate}")).with(|details| {
+            details.operation = Some("command");
+            details.phase = Some(phase);
+        })
     }
 }

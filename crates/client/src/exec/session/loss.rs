@@ -1,13 +1,49 @@
-//! What a session does about a connection that is gone: whether another one is made, and after which pause.
+//! How a connection can end, and what a session does about it: whether another one is made, and after which pause.
 
 use std::time::{Duration, Instant};
 
 use sandwire_protocol::ErrorCode;
 
-use super::{Backoff, FUTILE_LIFE, FUTILE_MAX, Loss, RECONNECTS_MAX, Session, State, Step};
+use super::{Backoff, FUTILE_LIFE, FUTILE_MAX, RECONNECTS_MAX, Session, State, Step};
 use crate::Error;
 
 const GOING_AWAY: u16 = 1001;
+
+/// How a connection ended, or why there is none.
+#[derive(Debug)]
+pub(crate) enum Loss {
+    /// The server's close code; `None` if it gave none.
+    Closed(Option<u16>),
+    /// Without a close frame.
+    Broken(String),
+    /// Nothing came for so long that it must be dead.
+    Silent,
+    /// None came about.
+    Refused(Error),
+    /// It was attached to another command.
+    Foreign,
+    /// It does not speak as the ones before, whose positions mean something else.
+    Changed,
+    /// The server broke the rules, and would again.
+    Violation(String),
+}
+
+impl Loss {
+    /// What became of the connection, to go on with "the connection to the command".
+    pub(crate) fn how(&self) -> String {
+        match self {
+            Self::Closed(Some(1001)) => "was ended by the server, because it restarts".to_owned(),
+            Self::Closed(Some(code)) => format!("was ended by the server with code {code}"),
+            Self::Closed(None) => "was ended by the server without a code".to_owned(),
+            Self::Broken(how) => format!("broke: {how}"),
+            Self::Silent => "is dead: nothing came for too long".to_owned(),
+            Self::Refused(error) => format!("could not be made: {error}"),
+            Self::Foreign => "was attached to another command".to_owned(),
+            Self::Changed => "no longer has the protocol that it had".to_owned(),
+            Self::Violation(what) => format!("is of no use: {what}"),
+        }
+    }
+}
 
 impl Session {
     /// A message that is no frame. The next connection would bring it again.

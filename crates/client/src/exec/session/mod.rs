@@ -17,14 +17,13 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sandwire_protocol::{ClientFrame, CommandSpec, ErrorCode, ServerFrame, StreamKind, Totals};
+use sandwire_protocol::{ClientFrame, CommandSpec, ServerFrame, StreamKind};
 
 pub(crate) use delivery::Delivery;
-pub(crate) use finish::{Finish, Loss};
+pub(crate) use finish::Finish;
+pub(crate) use loss::Loss;
 
-use super::{Backoff, CommandOutcome, Gap, KILL_DEADLINE};
-use crate::Error;
-use crate::error::{Phase, error_frame};
+use super::{Backoff, Gap, KILL_DEADLINE};
 
 /// Failures in a row after which a connection is not made again.
 pub const RECONNECTS_MAX: u32 = 5;
@@ -34,8 +33,6 @@ const FUTILE_MAX: u32 = 20;
 
 /// What "at once" is.
 const FUTILE_LIFE: Duration = Duration::from_secs(1);
-
-const SIGKILL: i32 = 9;
 
 /// What to do after an input.
 #[derive(Debug)]
@@ -322,48 +319,6 @@ impl Session {
         self.state = State::Running;
     }
 
-    fn on_exit(&mut self, exit_code: i32, signal: Option<i32>, totals: Option<Totals>) -> Step {
-        let asked = signal.is_some_and(|number| self.signals & bit(number) != 0);
-        let killed = asked || (self.killed.is_some() && exit_code != 0);
-        let outcome = if killed { CommandOutcome::Killed } else { CommandOutcome::Exited };
-        let by_kill = (self.killed.is_some() && exit_code == 128 + SIGKILL).then_some(SIGKILL);
-        let missing = totals.map(|totals| self.missing(totals)).unwrap_or_default();
-        self.gaps.extend(&missing);
-        let signal = signal.or(by_kill);
-        self.end(Finish { signal, missing, ..Finish::new(outcome, Some(exit_code)) })
-    }
-
-    fn on_error(&mut self, error_type: &str, message: &str) -> Step {
-        let gone = matches!(error_type, "CommandNotFound" | "SessionExpired");
-        if self.killed.is_some() && gone {
-            return self.end_unconfirmed();
-        }
-        let timeout = self.timeout.map(|limit| limit.as_secs_f64());
-        let known = self.origin == Origin::Reconnected || self.state == State::Reattaching;
-        let id = known.then_some(self.command_id.as_str());
-        let phase = self.phase();
-        let error = error_frame(error_type, message, id, timeout).with(|details| details.phase = Some(phase));
-        self.end_with(error)
-    }
-
-    fn on_wrong_first(&mut self, name: &str) -> Step {
-        let message = format!("Expected 'started' as the server's first frame, got '{name}'");
-        let error = Error::new(ErrorCode::Operation, message).with(|details| {
-            details.operation = Some("command");
-            details.phase = Some(Phase::Connect);
-        });
-        self.end_with(error)
-    }
-
-    fn on_foreign(&mut self) -> Step {
-        let message = format!("asked for command {}, the server attached to another one", self.command_id);
-        let error = Error::new(ErrorCode::Operation, message).with(|details| {
-            details.operation = Some("reconnect");
-            details.phase = Some(Phase::Connect);
-        });
-        self.end_with(error)
-    }
-
     /// The caller kills the command. It can't wait for a pause between connections.
     pub(crate) fn on_kill(&mut self, now: Instant) {
         self.killed.get_or_insert(now);
@@ -380,37 +335,6 @@ impl Session {
     /// The caller sends another signal.
     pub(crate) fn on_signal(&mut self, number: i32) {
         self.signals |= bit(number);
-    }
-
-    /// Killed, but the server never said so: a result without success, and no claim that it is dead.
-    fn end_unconfirmed(&mut self) -> Step {
-        self.end(Finish::new(CommandOutcome::Lost, Some(-1)))
-    }
-
-    fn end_with(&mut self, error: Error) -> Step {
-        let outcome = match error.code() {
-            ErrorCode::CommandTimeout => CommandOutcome::TimedOut,
-            _ => CommandOutcome::Lost,
-        };
-        self.end(Finish::failed(outcome, error))
-    }
-
-    fn end(&mut self, finish: Finish) -> Step {
-        self.state = State::Over;
-        Step::End(finish)
-    }
-
-    fn phase(&self) -> Phase {
-        if self.state == State::Starting { Phase::Connect } else { Phase::Stream }
-    }
-
-    fn lost_error(&self, code: ErrorCode, message: &str) -> Error {
-        let fate = if self.state == State::Starting { "" } else { "; the command may live on" };
-        let phase = self.phase();
-        Error::new(code, format!("{message}{fate}")).with(|details| {
-            details.operation = Some("command");
-            details.phase = Some(phase);
-        })
     }
 }
 

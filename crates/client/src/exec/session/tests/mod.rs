@@ -9,7 +9,10 @@ mod patience;
 
 use super::super::frames::Frames;
 use super::*;
+use crate::error::Phase;
+use crate::{CommandOutcome, Error};
 use StreamKind::{Stderr, Stdout};
+use sandwire_protocol::ErrorCode;
 use tokio_tungstenite::tungstenite::Message;
 
 const STARTED: &str = r#"{"type":"started","command_id":"mine","pid":7}"#;
