@@ -26,6 +26,8 @@ pub(crate) fn promise<'env, T>(
 where
     T: ToNapiValue + Send + 'static,
 {
+    // Kilobytes, which each wrapper on the way to the runtime would otherwise hold twice and copy.
+    let work = Box::pin(work);
     env.spawn_future(async move { Ok(Outcome(work.await)) })
 }
 

@@ -148,7 +148,8 @@ impl Client {
             Ok(first) => first,
             Err(error) => {
                 if kills {
-                    connecting.abort(session).await;
+                    // Seldom needed, and larger than all the rest: not a part of every call.
+                    Box::pin(connecting.abort(session)).await;
                 }
                 return Err(error);
             }

@@ -12,9 +12,10 @@ use sandwire_protocol::ErrorCode;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::MaybeTlsStream;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_util::either::Either;
 
 use super::handshake::{self, Failed};
 use super::session::Loss;
@@ -26,8 +27,8 @@ use crate::{Error, tls};
 /// An open connection.
 pub(crate) type Socket = WebSocket<Stream>;
 
-/// What is below it.
-pub(super) type Stream = MaybeTlsStream<TcpStream>;
+/// What is below it. The state of TLS is a kilobyte, too much to move with every connection.
+pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Where and with what to connect.
 #[derive(Debug, Clone)]
@@ -81,12 +82,12 @@ impl Dialer {
         let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
         if self.url.scheme() == "http" {
-            return Ok(MaybeTlsStream::Plain(stream));
+            return Ok(Either::Left(stream));
         }
         let connector = TlsConnector::from(Arc::clone(&tls::config()?));
         let name = ServerName::try_from(host.to_owned()).map_err(|error| self.unreachable(error))?;
-        let stream = connector.connect(name, stream).await.map_err(unreachable)?;
-        Ok(MaybeTlsStream::Rustls(stream))
+        let stream = Box::pin(connector.connect(name, stream)).await.map_err(unreachable)?;
+        Ok(Either::Right(Box::new(stream)))
     }
 
     fn too_late(&self, limit: Duration) -> Error {

@@ -110,7 +110,8 @@ impl Attachment {
             }
             turn = Some(match connection {
                 Some(connection) => self.attached(connection).await,
-                None => self.reattach(connection).await,
+                // Most commands never need its room.
+                None => Box::pin(self.reattach(connection)).await,
             });
         }
     }
