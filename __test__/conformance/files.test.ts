@@ -61,7 +61,7 @@ describe("files", () => {
     const path = "/tmp/parts.bin";
     beforeAll(() => sandbox.write(path, bytes));
 
-    later("stat has size and validators", async () => {
+    test("stat has size and validators", async () => {
       const stat = await sandbox.stat(path);
       expect(stat).toMatchObject({ size_bytes: 100_000, content_type: "application/octet-stream" });
       expect(stat.etag).toMatch(/^"/);
@@ -69,7 +69,7 @@ describe("files", () => {
       expect((await sandbox.stat(path)).etag).toBe(stat.etag);
     });
 
-    later.each([
+    test.each([
       [{ start: 0, end: 0 }, 0, 1],
       [{ start: 10, end: 19 }, 10, 20],
       [{ start: 99_990 }, 99_990, 100_000],
@@ -82,13 +82,13 @@ describe("files", () => {
       expect(chunk).toMatchObject({ start: first, total_bytes: 100_000, partial: true, unchanged: false });
     });
 
-    later("a part beyond the end is refused", async () => {
+    test("a part beyond the end is refused", async () => {
       const error = await rejection(sandbox.readRange(path, { start: 100_000 }));
       expect(error).toBeInstanceOf(LangSmithSandboxOperationError);
       expect(error.operation).toBe("read");
     });
 
-    later("a resumed read starts again when the file has changed", async () => {
+    test("a resumed read starts again when the file has changed", async () => {
       await sandbox.write("/tmp/changing", "before");
       const { etag } = await sandbox.stat("/tmp/changing");
       const same = await sandbox.readRange("/tmp/changing", { start: 2, ifRange: etag! });
@@ -98,7 +98,7 @@ describe("files", () => {
       expect([text(changed.content), changed.partial, changed.start]).toEqual(["after", false, 0]);
     });
 
-    later("an unchanged file is not sent again", async () => {
+    test("an unchanged file is not sent again", async () => {
       const { etag } = await sandbox.stat(path);
       const chunk = await sandbox.readRange(path, { start: 0, ifNoneMatch: etag! });
       expect([chunk.unchanged, chunk.content.length, chunk.etag]).toEqual([true, 0, etag]);

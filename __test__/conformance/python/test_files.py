@@ -50,7 +50,6 @@ async def test_names_of_all_kinds_reach_the_file_they_name(sandbox, name):
     assert (await done(sandbox.run("cd /tmp/names; printf %s *"))).stdout == name
 
 
-@later
 async def test_stat_has_size_and_validators(sandbox):
     await done(sandbox.write("/tmp/bytes", BYTES))
     stat = await done(sandbox.stat("/tmp/bytes"))
@@ -63,7 +62,6 @@ async def test_stat_has_size_and_validators(sandbox):
     assert (await done(sandbox.stat("/tmp/bytes"))).etag != stat.etag
 
 
-@later
 @pytest.mark.parametrize(
     ("wanted", "first", "last"),
     [
@@ -83,7 +81,6 @@ async def test_a_part_of_a_file(sandbox, wanted, first, last):
     assert chunk.etag == (await done(sandbox.stat("/tmp/bytes"))).etag
 
 
-@later
 async def test_a_part_beyond_the_end_is_refused(sandbox):
     await done(sandbox.write("/tmp/bytes", BYTES))
     with pytest.raises(SandboxOperationError) as failure:
@@ -91,7 +88,6 @@ async def test_a_part_beyond_the_end_is_refused(sandbox):
     assert f"*/{len(BYTES)}" in str(failure.value)
 
 
-@later
 async def test_a_resumed_read_starts_again_when_the_file_has_changed(sandbox):
     await done(sandbox.write("/tmp/bytes", BYTES))
     etag = (await done(sandbox.stat("/tmp/bytes"))).etag
@@ -102,7 +98,6 @@ async def test_a_resumed_read_starts_again_when_the_file_has_changed(sandbox):
     assert (changed.content, changed.partial, changed.start) == (b"changed", False, 0)
 
 
-@later
 async def test_an_unchanged_file_is_not_sent_again(sandbox):
     await done(sandbox.write("/tmp/bytes", BYTES))
     etag = (await done(sandbox.stat("/tmp/bytes"))).etag
