@@ -332,6 +332,9 @@ impl Layers {
         make_dir(&own, 0o700)?;
         make_dir(&layers.work, 0o700)?;
         make_dir(&layers.upper, 0o755)?;
+        // The mark of an overlay that was not written back, against a mount after a crash of the machine. Nothing here
+        // that has one outlives the machine's memory.
+        remove(&layers.work.join("work/incompat"))?;
         let (uid, gid) = ids.root();
         chown(&layers.upper, Some(uid), Some(gid))?;
         Ok(layers)

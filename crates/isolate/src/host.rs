@@ -93,6 +93,14 @@ impl Host {
         Sandbox::create(self, spec)
     }
 
+    /// Puts other limits on a running sandbox; what is absent stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::LimitUnavailable`] for a limit that can't be kept here; [`Error::Host`] where the kernel refuses.
+    pub fn limit(&self, id: &str, limits: &Limits) -> Result<(), Error> {
+        self.cgroups.change(id, limits)
+    }
+
     /// The ids that stand outside for ids inside, as `fchown` wants them.
     #[must_use]
     pub fn outside_ids(&self, uid: u32, gid: u32) -> (u32, u32) {

@@ -20,5 +20,5 @@ pub use exec::{
 };
 pub use extension::{Signal, Totals};
 pub use isolation::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
-pub use sandbox::{CreateSandbox, ResourceStatus, Sandbox, SandboxList, SandboxStatus};
+pub use sandbox::{CreateSandbox, ResourceStatus, Sandbox, SandboxList, SandboxStatus, UpdateSandbox};
 pub use text::utf8_prefix;

@@ -194,6 +194,20 @@ pub const DELETE_AFTER_STOP_DEFAULT: u64 = 14 * 24 * 3600;
 /// Default page of a list.
 pub const PAGE_DEFAULT: usize = 1000;
 
+/// Labels of a sandbox, and the longest key or value of one, bytes: they are notes, not storage.
+pub const LABELS_MAX: usize = 64;
+/// See [`LABELS_MAX`].
+pub const LABEL_TEXT_MAX: usize = 256;
+
+/// Silence after which a stream of server-sent events says that it lives (section 5.5).
+pub const SSE_HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Events of sandboxes that are kept for watchers who were away.
+pub const EVENTS_KEPT: usize = 4096;
+
+/// Changes that the database commits together: a bound on how long the first of them waits for the last.
+pub const STORE_BATCH_MAX: usize = 256;
+
 /// Time to remove the files of deleted sandboxes when the server ends; what is left goes at the next start.
 pub const REMOVAL_GRACE: Duration = Duration::from_secs(5);
 

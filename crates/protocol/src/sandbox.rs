@@ -1,9 +1,11 @@
 //! Sandbox objects and requests of the control plane (sections 2.3 to 2.6).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Isolation;
+use crate::{Isolation, RunConfig};
 
 /// Lifecycle state of a sandbox (section 7.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,6 +79,56 @@ pub struct CreateSandbox {
     /// Network rules (section 8.1), forwarded as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_config: Option<Value>,
+    /// Thousandths of a processor; wins over `vcpus`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millicores: Option<u32>,
+    /// Whether files outlive a stop; absent means true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent: Option<bool>,
+    /// Defaults of its commands (section 2.11).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_config: Option<RunConfig>,
+    /// Variables of its commands, above those of `run_config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_vars: Option<BTreeMap<String, String>>,
+    /// Free text for its users, by which lists can be filtered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Body of `PATCH /boxes/{name}` (section 2.7). What is absent or null stays.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct UpdateSandbox {
+    /// The new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// See [`CreateSandbox::idle_ttl_seconds`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ttl_seconds: Option<u64>,
+    /// See [`CreateSandbox::delete_after_stop_seconds`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_after_stop_seconds: Option<u64>,
+    /// Number of processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// Thousandths of a processor; wins over `vcpus`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millicores: Option<u32>,
+    /// Memory limit, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_bytes: Option<u64>,
+    /// Disk limit, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs_capacity_bytes: Option<u64>,
+    /// Network rules, which replace the earlier ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_config: Option<Value>,
+    /// Is merged: user and directory replace, variables are added. For later commands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_config: Option<RunConfig>,
     /// Fields that this version does not know.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -127,6 +179,18 @@ pub struct Sandbox {
     /// Disk limit in bytes, where limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fs_capacity_bytes: Option<u64>,
+    /// Thousandths of a processor, where limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millicores: Option<u32>,
+    /// Whether files outlive a stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent: Option<bool>,
+    /// Defaults of its commands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_config: Option<RunConfig>,
+    /// Free text for its users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
     /// Extension of this project's server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,

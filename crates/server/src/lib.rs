@@ -1,7 +1,7 @@
 //! `sandwired`: sandboxes on plain Linux, behind the LangSmith sandbox protocol.
 //!
 //! `api` speaks HTTP and WebSocket and knows no processes; `engine` owns sandboxes and commands and knows no HTTP;
-//! `serve` is the life of the server between them. Isolation itself is `sandwire-isolate`'s.
+//! `store` remembers sandboxes beyond the server; `serve` is the life of the server between them. Isolation itself is `sandwire-isolate`'s.
 
 #![forbid(unsafe_code)]
 #![cfg(target_os = "linux")]
@@ -15,7 +15,9 @@ pub mod engine;
 mod metrics;
 mod policy;
 mod serve;
+mod store;
 
 pub use api::{ApiError, ApiKey, App, app};
 pub use metrics::Metrics;
 pub use policy::Policy;
+pub use store::StoreError;

@@ -98,7 +98,8 @@ async fn serve(
         MetricsAt::Own(address) => Some(bind(address).await?.0),
         MetricsAt::Main | MetricsAt::Nowhere => None,
     };
-    let engine = Engine::start(host, state, config.policy.clone());
+    let engine = Engine::start(host, state, config.policy.clone())
+        .map_err(|error| StartError::client(error.to_string(), None))?;
     let ready = ready_line(listen, &engine, &choice);
     let app_state = App::new(Arc::clone(&engine), choice.key, listen);
     let stopping = app_state.stopping.clone();

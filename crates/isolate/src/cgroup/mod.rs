@@ -114,14 +114,7 @@ impl Cgroups {
 
     /// Makes the cgroup of a sandbox with its limits; one that can't be kept is refused.
     pub(crate) fn create(&self, id: &str, limits: &Limits) -> Result<Cgroup, Error> {
-        let asked = [
-            ("memory", limits.memory_bytes.is_some(), self.limits.memory),
-            ("pids", limits.pids.is_some(), self.limits.pids),
-            ("cpu", limits.cpu_millis.is_some(), self.limits.cpu),
-        ];
-        if let Some((resource, ..)) = asked.into_iter().find(|(_, asked, kept)| *asked && !kept) {
-            return Err(Error::LimitUnavailable { resource, remedy: REMEDY.to_owned() });
-        }
+        self.check(limits)?;
         let entrance = match self.version {
             // A single task moves without the lock that moving a whole process takes.
             CgroupVersion::V1 => "tasks",
@@ -137,6 +130,24 @@ impl Cgroups {
                 Err(error)
             }
         }
+    }
+
+    /// Puts other limits on the cgroup of a sandbox.
+    pub(crate) fn change(&self, id: &str, limits: &Limits) -> Result<(), Error> {
+        self.check(limits)?;
+        self.apply(id, limits).map_err(Error::host("change limits"))
+    }
+
+    fn check(&self, limits: &Limits) -> Result<(), Error> {
+        let asked = [
+            ("memory", limits.memory_bytes.is_some(), self.limits.memory),
+            ("pids", limits.pids.is_some(), self.limits.pids),
+            ("cpu", limits.cpu_millis.is_some(), self.limits.cpu),
+        ];
+        if let Some((resource, ..)) = asked.into_iter().find(|(_, asked, kept)| *asked && !kept) {
+            return Err(Error::LimitUnavailable { resource, remedy: REMEDY.to_owned() });
+        }
+        Ok(())
     }
 
     fn apply(&self, id: &str, limits: &Limits) -> io::Result<()> {

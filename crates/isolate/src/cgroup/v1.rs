@@ -53,10 +53,7 @@ impl Groups {
     /// Writes the limits of one sandbox.
     pub(crate) fn apply(&self, id: &str, limits: &Limits) -> io::Result<()> {
         if let (Some(dir), Some(bytes)) = (&self.memory, limits.memory_bytes) {
-            let dir = dir.join(id);
-            fs::write(dir.join("memory.limit_in_bytes"), bytes.to_string())?;
-            // Without it, what exceeds the limit goes to swap. Absent where the kernel does not count swap.
-            write_if_present(&dir.join("memory.memsw.limit_in_bytes"), &bytes.to_string())?;
+            limit_memory(&dir.join(id), &bytes.to_string())?;
         }
         if let (Some(dir), Some(count)) = (&self.pids, limits.pids) {
             fs::write(dir.join(id).join("pids.max"), count.to_string())?;
@@ -68,6 +65,17 @@ impl Groups {
         }
         Ok(())
     }
+}
+
+/// Memory, and memory with swap: without the latter, what exceeds the limit goes to swap. Absent where the kernel does
+/// not count swap. It must never be the smaller one, so a higher limit begins with it.
+fn limit_memory(dir: &Path, bytes: &str) -> io::Result<()> {
+    let (memory, with_swap) = (dir.join("memory.limit_in_bytes"), dir.join("memory.memsw.limit_in_bytes"));
+    if fs::write(&memory, bytes).is_ok() {
+        return write_if_present(&with_swap, bytes);
+    }
+    write_if_present(&with_swap, bytes)?;
+    fs::write(&memory, bytes)
 }
 
 fn write_if_present(file: &Path, value: &str) -> io::Result<()> {

@@ -8,25 +8,21 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use sandwire_protocol::limits::{CONTROL_BODY_MAX, CREATE_WAIT_DEFAULT, CREATE_WAIT_MAX, MEMORY_MIN};
-use sandwire_protocol::{CreateSandbox, ErrorType, ResourceLimits};
-use serde_json::{Map, Value};
+use sandwire_protocol::limits::{CREATE_WAIT_DEFAULT, CREATE_WAIT_MAX};
+use sandwire_protocol::{CreateSandbox, ErrorType};
+use serde_json::Value;
 
-use super::{ApiError, App, read_body, server_timing};
-use crate::engine::{CreateFailed, Refused, Sandbox, Settings, name};
+use super::request::{self, Resources};
+use super::{ApiError, App, server_timing};
+use crate::engine::{CreateFailed, Created, Refused, Sandbox, Settings, name};
 
-/// Settings of the protocol that this server can't keep yet, beside those with a field of their own.
+/// Settings of the protocol that this server can't keep, beside those with a field of their own.
 const UNSUPPORTED: &[&str] = &[
     "access_delegation",
-    "cpu_millicores",
-    "env_vars",
-    "labels",
     "mount_config",
     "mounts",
-    "persistent",
     "preserve_memory_on_stop",
     "restore_memory",
-    "run_config",
     "tag_value_ids",
     "ttl_seconds",
     "volumes",
@@ -37,31 +33,17 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, ApiError> {
-    let request = parse(&read_body(body, CONTROL_BODY_MAX).await?)?;
-    let settings = settings(&request, app.engine.isolation().limits)?;
+    let request: CreateSandbox = request::read(body).await?;
+    let settings = settings(&app, &request)?;
     let wait = wait(&request)?;
-    let sandbox = app.engine.create(request.name.filter(|name| !name.is_empty()), settings)?;
+    let name = request.name.filter(|name| !name.is_empty());
+    let Created { sandbox, fresh } = app.engine.create(name, settings).await?;
     if let Some(limit) = wait {
-        wait_until_ready(&app, &sandbox, limit).await?;
+        wait_until_ready(&app, &sandbox, limit, fresh).await?;
     }
     let timing = wait.and(sandbox.making()).map(|took| server_timing("create", took));
-    Ok((StatusCode::CREATED, timing, Json(app.object(&sandbox, &headers))))
-}
-
-fn parse(body: &[u8]) -> Result<CreateSandbox, ApiError> {
-    if body.is_empty() {
-        return Ok(CreateSandbox::default());
-    }
-    let fields: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|error| ApiError::validation("body", error.to_string()))?;
-    // Field by field first: serde does not say which one it stumbled over.
-    for (field, value) in &fields {
-        let alone = Value::Object(Map::from_iter([(field.clone(), value.clone())]));
-        serde_json::from_value::<CreateSandbox>(alone)
-            .map_err(|error| ApiError::validation(field, error.to_string()))?;
-    }
-    serde_json::from_value(Value::Object(fields))
-        .map_err(|error| ApiError::validation("body", error.to_string()))
+    let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, timing, Json(app.object(&sandbox, &headers))))
 }
 
 /// How long to hold the request.
@@ -73,34 +55,31 @@ fn wait(request: &CreateSandbox) -> Result<Option<Duration>, ApiError> {
     Ok((request.wait_for_ready == Some(true)).then(|| Duration::from_secs(seconds)))
 }
 
-fn settings(request: &CreateSandbox, can: ResourceLimits) -> Result<Settings, ApiError> {
+fn settings(app: &App, request: &CreateSandbox) -> Result<Settings, ApiError> {
     check_fields(request)?;
     if let Some(reason) = request.name.as_deref().filter(|name| !name.is_empty()).and_then(name::refusal) {
         return Err(ApiError::validation("name", reason));
     }
-    for (field, value) in [
-        ("idle_ttl_seconds", request.idle_ttl_seconds),
-        ("delete_after_stop_seconds", request.delete_after_stop_seconds),
-    ] {
-        if value.is_some_and(|seconds| seconds % 60 != 0) {
-            return Err(ApiError::validation(field, "must be a multiple of 60"));
-        }
-    }
-    if request.idle_ttl_seconds.is_some_and(|seconds| seconds > 0) {
-        return Err(ApiError::unsupported("idle_ttl_seconds other than 0, as sandboxes can't be stopped"));
-    }
-    if request.vcpus == Some(0) {
-        return Err(ApiError::validation("vcpus", "must be positive"));
-    }
-    if request.mem_bytes.is_some_and(|bytes| bytes < MEMORY_MIN) {
-        return Err(ApiError::validation("mem_bytes", format!("must be at least {MEMORY_MIN}")));
-    }
-    keepable("mem_bytes", request.mem_bytes.is_some(), can.memory)?;
-    keepable("vcpus", request.vcpus.is_some(), can.cpu)?;
+    request::check_minutes("idle_ttl_seconds", request.idle_ttl_seconds)?;
+    request::check_minutes("delete_after_stop_seconds", request.delete_after_stop_seconds)?;
+    let CreateSandbox { vcpus, cpu_millicores, mem_bytes, .. } = *request;
+    Resources { vcpus, cpu_millicores, mem_bytes }.check(app.engine.isolation().limits)?;
+    request.run_config.as_ref().map_or(Ok(()), request::check_run_config)?;
+    request::check_variables("env_vars", request.env_vars.as_ref())?;
+    request::check_labels(request.labels.as_ref())?;
+    let policy = app.engine.policy();
     Ok(Settings {
-        mem_bytes: request.mem_bytes,
-        vcpus: request.vcpus,
-        delete_after_stop_seconds: request.delete_after_stop_seconds,
+        mem_bytes,
+        vcpus,
+        cpu_millicores,
+        idle_ttl_seconds: request.idle_ttl_seconds.unwrap_or(policy.idle_ttl_default),
+        delete_after_stop_seconds: request
+            .delete_after_stop_seconds
+            .unwrap_or(policy.delete_after_stop_default),
+        persistent: request.persistent.unwrap_or(true),
+        run_config: request.run_config.clone().unwrap_or_default(),
+        env_vars: request.env_vars.clone().unwrap_or_default(),
+        labels: request.labels.clone().unwrap_or_default(),
     })
 }
 
@@ -116,33 +95,32 @@ fn check_fields(request: &CreateSandbox) -> Result<(), ApiError> {
     if let Some((field, _)) = given.iter().find(|(_, given)| *given) {
         return Err(ApiError::unsupported(field));
     }
-    for (field, value) in request.other.iter().filter(|(_, value)| !value.is_null()) {
-        // No sandbox stops here, so its files persist for as long as it is there.
-        if field == "persistent" && value == &Value::Bool(true) {
-            continue;
-        }
-        return Err(match UNSUPPORTED.contains(&field.as_str()) {
-            true => ApiError::unsupported(field),
-            false => ApiError::validation(field, "is not a known field"),
-        });
-    }
-    Ok(())
+    request::check_others(&request.other, UNSUPPORTED, means_nothing)
 }
 
-fn keepable(field: &str, asked: bool, can: bool) -> Result<(), ApiError> {
-    if asked && !can {
-        let message = format!("{field}: this machine can't keep that limit; `sandwired doctor` says why");
-        return Err(ApiError::new(ErrorType::SandboxConfig, message));
+/// Values that ask for what is the case anyway.
+fn means_nothing(field: &str, value: &Value) -> bool {
+    match field {
+        "preserve_memory_on_stop" | "restore_memory" => value == &Value::Bool(false),
+        "tag_value_ids" | "volumes" | "mounts" => value.as_array().is_some_and(Vec::is_empty),
+        "ttl_seconds" => value == 0,
+        _ => false,
     }
-    Ok(())
 }
 
-async fn wait_until_ready(app: &App, sandbox: &Sandbox, limit: Duration) -> Result<(), ApiError> {
+async fn wait_until_ready(
+    app: &App,
+    sandbox: &Sandbox,
+    limit: Duration,
+    fresh: bool,
+) -> Result<(), ApiError> {
     match tokio::time::timeout(limit, sandbox.provisioned()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(failed)) => {
             // Its maker is told here; a failed sandbox that only takes its name away helps nobody.
-            app.engine.remove(&sandbox.id().to_string());
+            if fresh {
+                app.engine.delete(&sandbox.id().to_string()).await?;
+            }
             Err(failed.into())
         }
         Err(_) => {
@@ -165,6 +143,9 @@ impl From<Refused> for ApiError {
         let kind = match refused {
             Refused::Taken(_) => ErrorType::Conflict,
             Refused::NoRoom(_) => ErrorType::Unschedulable,
+            Refused::State(_) => ErrorType::InvalidRequest,
+            Refused::Limits(_) => ErrorType::SandboxConfig,
+            Refused::Store(_) => ErrorType::InternalError,
         };
         Self::new(kind, refused.to_string())
     }

@@ -32,7 +32,7 @@ pub(super) async fn list(
     let mut all = app.engine.list();
     all.retain(|sandbox| filter.admits(sandbox));
     if filter.by_name {
-        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all.sort_by_key(|sandbox| sandbox.name());
     }
     if filter.descending {
         all.reverse();

@@ -8,6 +8,7 @@ mod auth;
 mod clock;
 mod create;
 mod error;
+mod events;
 mod exec_socket;
 mod execute;
 mod files;
@@ -15,7 +16,9 @@ mod health;
 mod list;
 mod metrics;
 mod observe;
+mod request;
 mod sandboxes;
+mod update;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,7 +40,7 @@ use tokio_util::task::TaskTracker;
 pub use auth::ApiKey;
 pub use error::ApiError;
 
-use crate::engine::{Engine, Sandbox};
+use crate::engine::{Engine, InUse, Sandbox};
 use crate::metrics::Metrics;
 
 /// What every request needs.
@@ -92,17 +95,15 @@ fn around(router: Router<Arc<App>>, app: Arc<App>) -> Router {
 fn control_plane() -> Router<Arc<App>> {
     Router::new()
         .route("/boxes", post(create::create).get(list::list))
-        .route(
-            "/boxes/{name}",
-            get(sandboxes::get).delete(sandboxes::delete).patch(|| unsupported("updating a sandbox")),
-        )
+        .route("/boxes/{name}", get(sandboxes::get).delete(sandboxes::delete).patch(update::update))
         .route("/boxes/{name}/status", get(sandboxes::status))
-        .route("/boxes/{name}/start", missing("starting a sandbox"))
-        .route("/boxes/{name}/stop", missing("stopping a sandbox"))
+        .route("/boxes/{name}/start", post(sandboxes::start))
+        .route("/boxes/{name}/stop", post(sandboxes::stop))
         .route("/boxes/{name}/snapshot", missing("snapshots"))
         .route("/boxes/{name}/service-url", missing("service URLs"))
         .route("/boxes/{name}/service-urls", missing("service URLs"))
         .route("/boxes/{name}/download-url", missing("download URLs"))
+        .route("/events", get(events::events))
         .route("/snapshots", missing("snapshots"))
         .route("/snapshots/{*reference}", missing("snapshots"))
         .route("/snapshots-by-name/{*name}", missing("snapshots"))
@@ -160,14 +161,12 @@ impl App {
         self.engine.get(reference).ok_or_else(missing)
     }
 
-    /// A sandbox of the data plane, once it is usable.
-    async fn usable(&self, reference: &str) -> Result<Arc<Sandbox>, ApiError> {
+    /// A sandbox of the data plane, once it is usable: a stopped one is started. It is not idle while the answer lives.
+    async fn usable(&self, reference: &str) -> Result<InUse, ApiError> {
         if self.stopping.is_cancelled() {
             return Err(ApiError::new(ErrorType::ServiceUnavailable, "the server is shutting down"));
         }
-        let sandbox = self.sandbox(reference)?;
-        sandbox.ready().await?;
-        Ok(sandbox)
+        Ok(self.sandbox(reference)?.enter().await?)
     }
 }
 

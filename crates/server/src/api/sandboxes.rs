@@ -7,12 +7,13 @@ use axum::extract::State;
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode};
-use sandwire_protocol::{ResourceStatus, Sandbox as Object};
+use sandwire_protocol::{ErrorType, ResourceStatus, RunConfig, Sandbox as Object};
 use serde_json::Map;
 
 use super::clock::rfc3339;
 use super::{ApiError, App, Named};
 use crate::engine::Sandbox;
+use crate::store::StoreError;
 
 pub(super) async fn get(
     State(app): State<Arc<App>>,
@@ -34,8 +35,32 @@ pub(super) async fn status(
 /// Answers when nothing runs any more; its files go in the background.
 pub(super) async fn delete(State(app): State<Arc<App>>, Named(name): Named) -> Result<StatusCode, ApiError> {
     let missing = || ApiError::not_found(format!("Sandbox '{name}' not found"));
-    app.engine.remove(&name).ok_or_else(missing)?.gone().await;
+    app.engine.delete(&name).await?.ok_or_else(missing)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Answers at once; the status says when it is ready.
+pub(super) async fn start(
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<Object>), ApiError> {
+    let sandbox = app.sandbox(&name)?;
+    app.engine.begin_start(&sandbox)?;
+    Ok((StatusCode::ACCEPTED, Json(app.object(&sandbox, &headers))))
+}
+
+/// Answers when nothing runs any more.
+pub(super) async fn stop(State(app): State<Arc<App>>, Named(name): Named) -> Result<StatusCode, ApiError> {
+    let sandbox = app.sandbox(&name)?;
+    app.engine.stop(&sandbox).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::new(ErrorType::InternalError, error.to_string())
+    }
 }
 
 impl App {
@@ -46,19 +71,23 @@ impl App {
         let settings = sandbox.settings();
         Object {
             id: Some(sandbox.id().to_string()),
-            name: sandbox.name().to_owned(),
+            name: sandbox.name().to_string(),
             status: Some(status.as_str().to_owned()),
             status_message,
             dataplane_url: Some(format!("{}/sandboxes/{}", self.origin(headers), sandbox.id())),
             created_at: Some(rfc3339(created)),
             updated_at: Some(rfc3339(updated)),
-            idle_ttl_seconds: Some(0),
-            delete_after_stop_seconds: settings.delete_after_stop_seconds,
-            stopped_at: None,
+            idle_ttl_seconds: Some(settings.idle_ttl_seconds),
+            delete_after_stop_seconds: Some(settings.delete_after_stop_seconds),
+            stopped_at: sandbox.stopped_at().map(rfc3339),
             snapshot_id: None,
             vcpus: settings.vcpus,
             mem_bytes: settings.mem_bytes,
             fs_capacity_bytes: None,
+            cpu_millicores: settings.cpu_millicores,
+            persistent: Some(settings.persistent),
+            run_config: Some(settings.run_config.clone()).filter(|config| *config != RunConfig::default()),
+            labels: Some(settings.labels.clone()),
             isolation: Some(self.engine.isolation().clone()),
             other: Map::new(),
         }

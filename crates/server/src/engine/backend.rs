@@ -5,7 +5,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use sandwire_isolate::{Error, Host, SandboxSpec};
+use sandwire_isolate::{Error, Host, Limits, SandboxSpec};
 use sandwire_protocol::Isolation;
 
 /// Makes sandboxes.
@@ -17,6 +17,11 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// It could not be made; nothing of it is left.
     fn create(&self, spec: &SandboxSpec) -> Result<Box<dyn Cell>, CreateFailed>;
+    /// Puts other limits on a running sandbox.
+    ///
+    /// # Errors
+    /// The kernel refuses, for one because more memory is in use.
+    fn limit(&self, id: &str, limits: &Limits) -> Result<(), String>;
     /// Ids, as the server sees them, of a user inside.
     fn outside_ids(&self, uid: u32, gid: u32) -> (u32, u32);
 }
@@ -55,6 +60,10 @@ impl Backend for Host {
 
     fn create(&self, spec: &SandboxSpec) -> Result<Box<dyn Cell>, CreateFailed> {
         Ok(Box::new(Host::create(self, spec)?))
+    }
+
+    fn limit(&self, id: &str, limits: &Limits) -> Result<(), String> {
+        Host::limit(self, id, limits).map_err(|error| error.to_string())
     }
 
     fn outside_ids(&self, uid: u32, gid: u32) -> (u32, u32) {

@@ -55,6 +55,11 @@ impl Commands {
         known.ok_or_else(|| Fault::new(ErrorType::CommandNotFound, format!("no command has the id {id:?}")))
     }
 
+    /// How many run.
+    pub(super) fn running(&self) -> usize {
+        lock(&self.table).known.values().filter(|command| command.remains().is_none()).count()
+    }
+
     /// Forgets a command that never ran, so that its id can be used again.
     pub(super) fn forget(&self, id: &str) {
         lock(&self.table).known.remove(id);

@@ -46,11 +46,11 @@ impl Sandbox {
     pub async fn create_file(&self, path: String, mode: Option<u32>) -> Result<Upload, FileError> {
         check_path(&path)?;
         let link = self.link()?;
-        let tasks = self.tasks.clone();
+        let tasks = self.resources.tasks.clone();
         let owner = self.default_user();
         // A task of its own, because a caller that leaves half-way would leave the temporary file behind: the
         // upload that nobody takes is dropped, which removes it.
-        let created = self.tasks.spawn(async move {
+        let created = self.resources.tasks.spawn(async move {
             match link.ask(|req| Request::CreateFile { req, path, mode, owner }, &[]).await?? {
                 (Event::FileCreated { temp, dest, .. }, fds) => {
                     Ok(Upload { file: Some(Arc::new(regular(fds)?)), temp, dest, link, tasks, done: false })
@@ -63,7 +63,7 @@ impl Sandbox {
 
     /// Who owns what is made by file calls, as `run_config.user` has it.
     pub(super) fn default_user(&self) -> String {
-        "root".to_owned()
+        self.settings().run_config.user.clone().unwrap_or_else(|| "root".to_owned())
     }
 }
 

@@ -1,25 +1,32 @@
 //! Sandboxes and their commands: everything behind the API.
 //!
-//! [`Engine`] is the registry; each [`Sandbox`] is owned by one task, each [`Command`] by one more. All tasks belong
+//! [`Engine`] has the registry, which is made from the database at the start; each [`Sandbox`] is owned by one task, each [`Command`] by one more. All tasks belong
 //! to the engine's tracker, and [`Engine::shutdown`] ends only when all of them have ended.
 
+mod activity;
 mod attachment;
 mod backend;
 mod channel;
 mod command;
 mod commands;
+mod crash;
 mod driver;
+mod events;
 mod fault;
 mod files;
+mod journal;
 mod launch;
+mod lifecycle;
 mod link;
 mod lock;
 mod memory;
-mod metered;
 pub mod name;
+mod registry;
 mod requests;
+mod resources;
 mod ring;
 mod sandbox;
+mod settings;
 mod state_dir;
 mod stdin;
 mod stdio;
@@ -29,37 +36,35 @@ mod text_map;
 mod trash;
 mod writers;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use prometheus_client::metrics::histogram::Histogram;
-use sandwire_isolate::{Limits, SandboxSpec};
-use sandwire_protocol::limits::{CREATES_AT_ONCE, PIDS_DEFAULT, SWEEP_INTERVAL};
+use sandwire_protocol::limits::{CREATES_AT_ONCE, SWEEP_INTERVAL};
 use sandwire_protocol::{Isolation, SandboxStatus};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
+pub use activity::InUse;
 pub use attachment::{Attachment, View};
 pub use backend::{Backend, Cell, CreateFailed};
 pub use command::{Command, End, Step};
+pub use events::{Happened, Kind, Told, Watcher};
 pub use fault::Fault;
 pub use files::{FileError, Upload};
 pub use requests::WindowSize;
-pub use sandbox::{Sandbox, Settings};
+pub use sandbox::Sandbox;
+pub use settings::{Settings, Update};
 pub use state_dir::{StateDir, StateDirError};
 pub use stdin::{Offered, Stdin};
 pub use stream::Form;
 
-pub(crate) use lock::lock;
-use metered::Metered;
-use sandbox::Site;
-use state_dir::Abandoned;
-use trash::Trash;
-
 use crate::Policy;
+use crate::store::{self, Row, Store, StoreError, StoredPhase};
+pub(crate) use lock::lock;
+use registry::Registry;
+use resources::Resources;
+use sandbox::Order;
+use state_dir::Abandoned;
 
 /// The states that sandboxes of a server are counted by.
 const STATES: [SandboxStatus; 4] =
@@ -67,27 +72,13 @@ const STATES: [SandboxStatus; 4] =
 
 /// All sandboxes of a server.
 pub struct Engine {
-    backend: Arc<dyn Backend>,
-    boxes: PathBuf,
-    trash: Arc<Trash>,
+    resources: Arc<Resources>,
     registry: Mutex<Registry>,
-    permits: Arc<Semaphore>,
     policy: Policy,
-    makings: Histogram,
-    /// Memory limit of sandboxes that ask for none, where the machine can keep one.
-    memory_default: Option<u64>,
-    tasks: TaskTracker,
     stopping: CancellationToken,
 }
 
-#[derive(Default)]
-struct Registry {
-    by_id: HashMap<Uuid, Arc<Sandbox>>,
-    by_name: HashMap<String, Uuid>,
-    closed: bool,
-}
-
-/// Why a sandbox is not even begun.
+/// Why a sandbox is not even begun, or not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The name is taken.
@@ -96,36 +87,82 @@ pub enum Refused {
     /// The limit is reached, or the server ends.
     #[error("{0}")]
     NoRoom(String),
+    /// It is not in the state for that.
+    #[error("{0}")]
+    State(String),
+    /// The machine does not keep the new limits.
+    #[error("{0}")]
+    Limits(String),
+    /// It could not be written down; nothing happened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A sandbox that was asked for.
+pub struct Created {
+    /// Which.
+    pub sandbox: Arc<Sandbox>,
+    /// Whether it was made for this request: one of the same name and settings is there already otherwise.
+    pub fresh: bool,
 }
 
 impl Engine {
-    /// An engine over a locked state directory. Leftovers of killed servers are removed in the background. Needs a
-    /// tokio runtime.
-    #[must_use]
-    pub fn start(backend: Arc<dyn Backend>, state: &StateDir, policy: Policy) -> Arc<Self> {
-        let (backend, makings) = Metered::over(backend);
+    /// An engine over a locked state directory, with the sandboxes of earlier servers in it, stopped. What killed servers
+    /// left half done is finished in the background. Needs a tokio runtime; blocks for the database.
+    ///
+    /// # Errors
+    /// The database can't be used.
+    pub fn start(
+        backend: Arc<dyn Backend>,
+        state: &StateDir,
+        policy: Policy,
+    ) -> Result<Arc<Self>, StoreError> {
         let memory_default = || policy.memory_default.or_else(memory::default_limit);
         let memory_default = backend.isolation().limits.memory.then(memory_default).flatten();
+        let store = Store::open((!state.is_ephemeral()).then(|| state.path()))?;
+        let rows = store.write_blocking(store::load)?;
+        let resources = Resources::new(backend, store, state, CREATES_AT_ONCE, memory_default);
         let engine = Arc::new(Self {
-            backend,
-            boxes: state.boxes(),
-            trash: state.trash(),
+            resources: Arc::new(resources),
             registry: Mutex::default(),
-            permits: Arc::new(Semaphore::new(CREATES_AT_ONCE)),
             policy,
-            makings,
-            memory_default,
-            tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
-        engine.tasks.spawn(tidy(Arc::clone(&engine.trash), state.leftovers(), state.abandoned()));
-        engine.tasks.spawn(Arc::clone(&engine).sweep());
-        engine
+        let mut leftovers = state.leftovers();
+        let mut half_deleted = Vec::new();
+        for row in rows {
+            match &row.name {
+                Some(name) if row.phase != StoredPhase::Deleting => {
+                    if engine.remember(&row, name)? {
+                        let dir = engine.resources.dir(row.id);
+                        leftovers.retain(|leftover| *leftover != dir);
+                    }
+                }
+                _ => half_deleted.push(row.id),
+            }
+        }
+        let resources = Arc::clone(&engine.resources);
+        engine.resources.tasks.spawn(tidy(resources, leftovers, half_deleted, state.abandoned()));
+        engine.resources.tasks.spawn(Arc::clone(&engine).sweep());
+        Ok(engine)
+    }
+
+    /// Takes a sandbox of an earlier server in. Returns whether its files are to be kept.
+    fn remember(&self, row: &Row, name: &str) -> Result<bool, StoreError> {
+        let settings: Settings = serde_json::from_str(&row.settings).map_err(StoreError::settings(row.id))?;
+        let keep = settings.persistent;
+        let (sandbox, orders) = Sandbox::remembered(row, name, settings, Arc::clone(&self.resources));
+        if row.phase == StoredPhase::Live {
+            sandbox.save_blocking()?;
+        }
+        lock(&self.registry).insert(&sandbox);
+        self.resources.tasks.spawn(sandbox.live(orders, false));
+        Ok(keep)
     }
 
     /// What sandboxes of this server are isolated by.
     pub fn isolation(&self) -> &Isolation {
-        self.backend.isolation()
+        self.resources.backend.isolation()
     }
 
     /// What the operator decided.
@@ -135,13 +172,13 @@ impl Engine {
 
     /// How long the making of sandboxes took.
     pub(crate) fn makings(&self) -> Histogram {
-        self.makings.clone()
+        self.resources.makings.clone()
     }
 
     /// How many sandboxes are in each state.
     pub(crate) fn states(&self) -> Vec<(&'static str, usize)> {
         let mut counts: Vec<_> = STATES.map(|status| (status.as_str(), 0)).into();
-        for sandbox in lock(&self.registry).by_id.values() {
+        for sandbox in lock(&self.registry).all() {
             let status = sandbox.status().0.as_str();
             if let Some((_, count)) = counts.iter_mut().find(|(state, _)| *state == status) {
                 *count += 1;
@@ -150,101 +187,176 @@ impl Engine {
         counts
     }
 
-    /// Begins to make a sandbox; it is provisioning when this returns.
+    /// Begins to make a sandbox; it is provisioning and written down when this returns. A repeat of the same request, by
+    /// its name and settings, gives the sandbox that is there.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn create(&self, name: Option<String>, settings: Settings) -> Result<Arc<Sandbox>, Refused> {
-        let limits = self.limits(&settings);
-        let mut registry = lock(&self.registry);
-        if registry.closed {
-            return Err(Refused::NoRoom("the server is shutting down".into()));
-        }
-        let most = self.policy.sandboxes_max;
-        if registry.by_id.len() >= most {
-            return Err(Refused::NoRoom(format!("this server has {most} sandboxes, its limit")));
-        }
-        let name = match name {
-            Some(name) if registry.by_name.contains_key(&name) => return Err(Refused::Taken(name)),
-            Some(name) => name,
-            None => registry.free_name(),
+    pub async fn create(&self, name: Option<String>, settings: Settings) -> Result<Created, Refused> {
+        let (sandbox, orders) = {
+            let mut registry = lock(&self.registry);
+            if registry.is_closed() {
+                return Err(Refused::NoRoom("the server is shutting down".into()));
+            }
+            if let Some(there) = name.as_deref().and_then(|name| registry.by_name(name)) {
+                return match *there.settings() == settings {
+                    true => Ok(Created { sandbox: there, fresh: false }),
+                    false => Err(Refused::Taken(name.unwrap_or_default())),
+                };
+            }
+            let most = self.policy.sandboxes_max;
+            if registry.len() >= most {
+                return Err(Refused::NoRoom(format!("this server has {most} sandboxes, its limit")));
+            }
+            let name = name.map_or_else(|| registry.free_name(), Arc::from);
+            let (sandbox, orders) = Sandbox::new(name, settings, Arc::clone(&self.resources));
+            registry.insert(&sandbox);
+            (sandbox, orders)
         };
-        let id = Uuid::new_v4();
-        let (backend, tasks) = (Arc::clone(&self.backend), self.tasks.clone());
-        let sandbox = Arc::new(Sandbox::new(id, name.clone(), settings, backend, tasks));
-        registry.by_name.insert(name.clone(), id);
-        registry.by_id.insert(id, Arc::clone(&sandbox));
-        let dir = self.boxes.join(id.to_string());
-        let hostname = name::hostname(&name);
-        let spec = SandboxSpec { id: id.to_string(), dir: dir.clone(), hostname, limits, disposable: true };
-        let site = Site { dir, spec, permits: Arc::clone(&self.permits), trash: Arc::clone(&self.trash) };
-        self.tasks.spawn(Arc::clone(&sandbox).live(site));
-        Ok(sandbox)
-    }
-
-    /// Every sandbox has a process and a memory limit where the machine can keep them, the latter half of the machine's
-    /// memory if nobody asked for one; processors are limited on demand. Limits that were asked for and can't be kept
-    /// were refused before.
-    fn limits(&self, settings: &Settings) -> Limits {
-        let pids = self.isolation().limits.pids.then_some(PIDS_DEFAULT);
-        let cpu_millis = settings.vcpus.map(|vcpus| vcpus.saturating_mul(1000));
-        Limits { memory_bytes: settings.mem_bytes.or(self.memory_default), pids, cpu_millis }
+        sandbox.tell(Kind::Created);
+        // It is made while it is written down; its directory is nobody's if that does not come to an end.
+        self.resources.tasks.spawn(Arc::clone(&sandbox).live(orders, true));
+        if let Err(error) = sandbox.save_new().await {
+            lock(&self.registry).remove(&sandbox.id().to_string());
+            sandbox.begin_delete();
+            return Err(error.into());
+        }
+        crash::point("create.saved");
+        Ok(Created { sandbox, fresh: true })
     }
 
     /// A sandbox by name or id.
     pub fn get(&self, reference: &str) -> Option<Arc<Sandbox>> {
-        let registry = lock(&self.registry);
-        registry.by_id.get(&registry.id(reference)?).map(Arc::clone)
+        lock(&self.registry).get(reference)
     }
 
     /// All sandboxes, the oldest first.
     pub fn list(&self) -> Vec<Arc<Sandbox>> {
-        let mut all: Vec<_> = lock(&self.registry).by_id.values().map(Arc::clone).collect();
+        let mut all = lock(&self.registry).all();
         all.sort_by_key(|sandbox| (sandbox.times().0, sandbox.id()));
         all
     }
 
-    /// Takes a sandbox out, by name or id, and asks it to end; its name is free at once. [`Sandbox::gone`] says when
-    /// nothing of it runs any more.
-    pub fn remove(&self, reference: &str) -> Option<Arc<Sandbox>> {
-        let mut registry = lock(&self.registry);
-        let id = registry.id(reference)?;
-        let sandbox = registry.by_id.remove(&id)?;
-        registry.by_name.remove(sandbox.name());
-        drop(registry);
-        sandbox.stop();
-        Some(sandbox)
+    /// What happens to sandboxes, after the event of that number or from now on.
+    pub fn watch(&self, after: Option<u64>) -> Watcher {
+        self.resources.events.watch(after)
     }
 
-    /// Ends every sandbox and waits until everything is cleaned up; files only for a bounded time.
-    pub async fn shutdown(&self) {
-        let sandboxes = {
+    /// Starts a sandbox that is stopped or failed; it is provisioning when this returns.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn begin_start(&self, sandbox: &Arc<Sandbox>) -> Result<(), Refused> {
+        if sandbox.begin_start(true) {
+            return Ok(());
+        }
+        Err(Refused::State(format!(
+            "the sandbox is {}: only one that is stopped or failed can be started",
+            sandbox.status().0.as_str()
+        )))
+    }
+
+    /// Stops a sandbox that is ready, and waits until nothing of it runs.
+    ///
+    /// # Errors
+    /// It is not ready, or did not stop.
+    pub async fn stop(&self, sandbox: &Arc<Sandbox>) -> Result<(), Refused> {
+        if !sandbox.begin_stop(|| true) {
+            return Err(Refused::State(format!(
+                "the sandbox is {}: only one that is ready can be stopped",
+                sandbox.status().0.as_str()
+            )));
+        }
+        sandbox.stopped().await.map_err(|fault| Refused::State(fault.message))
+    }
+
+    /// Changes a sandbox.
+    ///
+    /// # Errors
+    /// The name is taken, or the machine does not keep the new limits: then nothing changed. Or it is not written down.
+    pub async fn update(&self, sandbox: &Arc<Sandbox>, update: &Update) -> Result<(), Refused> {
+        if update.limits() && sandbox.link().is_ok() {
+            self.limit(sandbox, update).await?;
+        }
+        {
             let mut registry = lock(&self.registry);
-            registry.closed = true;
-            registry.by_name.clear();
-            std::mem::take(&mut registry.by_id)
-        };
-        sandboxes.values().for_each(|sandbox| sandbox.stop());
-        self.trash.hurry();
+            if let Some(name) = &update.name {
+                if registry.by_name(name).is_some_and(|other| other.id() != sandbox.id()) {
+                    return Err(Refused::Taken(name.clone()));
+                }
+                registry.rename(sandbox, name);
+            }
+            sandbox.update(update);
+        }
+        sandbox.save().await?;
+        crash::point("update.saved");
+        sandbox.tell(Kind::Updated);
+        Ok(())
+    }
+
+    /// Puts new limits on what runs.
+    async fn limit(&self, sandbox: &Arc<Sandbox>, update: &Update) -> Result<(), Refused> {
+        let limits = self.resources.limits(&update.apply(&sandbox.settings()));
+        let (backend, id) = (Arc::clone(&self.resources.backend), sandbox.id().to_string());
+        let limited = tokio::task::spawn_blocking(move || backend.limit(&id, &limits)).await;
+        limited.unwrap_or_else(|error| Err(error.to_string())).map_err(Refused::Limits)
+    }
+
+    /// Takes a sandbox out, by name or id, and ends it; its name is free at once. Nothing of it runs any more, and it is
+    /// written down that it goes, when this returns; `None` if there is none.
+    ///
+    /// # Errors
+    /// It is not written down: it may come back with the next server.
+    pub async fn delete(&self, reference: &str) -> Result<Option<()>, StoreError> {
+        let Some(sandbox) = lock(&self.registry).remove(reference) else { return Ok(None) };
+        sandbox.begin_delete();
+        let (saved, ()) = tokio::join!(sandbox.save(), sandbox.gone());
+        saved?;
+        crash::point("delete.saved");
+        Ok(Some(()))
+    }
+
+    /// Ends everything that runs and waits until it is cleaned up, files only for a bounded time. Sandboxes stay, stopped,
+    /// unless the server is ephemeral.
+    pub async fn shutdown(&self) {
+        let sandboxes = lock(&self.registry).close();
+        let order = if self.resources.ephemeral { Order::Delete } else { Order::Retire };
+        sandboxes.iter().for_each(|sandbox| sandbox.order(order));
+        self.resources.trash.hurry();
         self.stopping.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.resources.tasks.close();
+        self.resources.tasks.wait().await;
     }
 
     async fn sweep(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.stopping.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.list().iter().for_each(|sandbox| sandbox.sweep());
+            for sandbox in self.list() {
+                if sandbox.sweep()
+                    && let Err(error) = self.delete(&sandbox.id().to_string()).await
+                {
+                    tracing::error!(sandbox = %sandbox.id(), %error, "not deleted in time");
+                }
+            }
         }
     }
 }
 
 /// Removes what killed servers left, as far as it gets before the end.
-async fn tidy(trash: Arc<Trash>, leftovers: Vec<PathBuf>, abandoned: Vec<Abandoned>) {
+async fn tidy(
+    resources: Arc<Resources>,
+    leftovers: Vec<PathBuf>,
+    half_deleted: Vec<uuid::Uuid>,
+    abandoned: Vec<Abandoned>,
+) {
+    let trash = &resources.trash;
     trash.clear().await;
     for tree in leftovers {
         trash.discard(&tree).await;
+    }
+    for id in half_deleted {
+        finish_deletion(&resources, id).await;
     }
     for dir in abandoned.into_iter().take_while(|_| !trash.is_hurried()) {
         let path = dir.path.clone();
@@ -256,18 +368,12 @@ async fn tidy(trash: Arc<Trash>, leftovers: Vec<PathBuf>, abandoned: Vec<Abandon
     }
 }
 
-impl Registry {
-    fn id(&self, reference: &str) -> Option<Uuid> {
-        let by_name = self.by_name.get(reference).copied();
-        by_name.or_else(|| Uuid::try_parse(reference).ok().filter(|id| self.by_id.contains_key(id)))
+/// A deletion that an earlier server began: its files are among the leftovers.
+async fn finish_deletion(resources: &Resources, id: uuid::Uuid) {
+    if let Err(error) = resources.journal(id).remove() {
+        tracing::warn!(sandbox = %id, %error, "journal of commands not removed");
     }
-
-    fn free_name(&self) -> String {
-        loop {
-            let name = name::random();
-            if !self.by_name.contains_key(&name) {
-                return name;
-            }
-        }
+    if let Err(error) = resources.store.write(move |tx| store::delete(tx, id)).await {
+        tracing::error!(sandbox = %id, %error, "the row of a deleted sandbox stays until the next start");
     }
 }

@@ -1,59 +1,57 @@
-//! A sandbox: one task owns it from its making to its end.
+//! A sandbox as everybody but its owner sees it: its record, its status, and what may be asked of it.
 //!
-//! [`Sandbox::live`] is that task: it makes the sandbox, delivers what `init` says, and destroys it when asked to
-//! stop. Everyone else holds an `Arc` and reads the status, which carries the link while the sandbox is ready.
-//! States: provisioning, then ready or failed; ready becomes failed when `init` dies. A sandbox on its way out is
-//! no longer in the registry, whatever its state.
+//! One task owns it from its making to its end ([`super::lifecycle`]). Everyone else holds an `Arc`, reads the status,
+//! which carries the link while the sandbox is ready, and moves it only by the orders below. A move is decided under
+//! the status's lock, so that of many who ask at once exactly one gives the order.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
-use sandwire_isolate::SandboxSpec;
 use sandwire_isolate::wire::Account;
 use sandwire_protocol::limits::{FILE_PATH_MAX, READY_WAIT};
-use sandwire_protocol::{CommandSpec, ErrorType, RunConfig, SandboxStatus};
-use tokio::sync::{Semaphore, watch};
+use sandwire_protocol::{CommandSpec, ErrorType, SandboxStatus};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::activity::{Activity, InUse};
 use super::attachment::{Attachment, View};
-use super::backend::{Backend, Cell, CreateFailed};
+use super::backend::CreateFailed;
 use super::commands::Commands;
 use super::driver;
+use super::events::{Happened, Kind};
 use super::fault::Fault;
+use super::journal::Journal;
 use super::launch::{Defaults, launch};
 use super::link::Link;
+use super::lock::lock;
+use super::resources::Resources;
+use super::settings::{Settings, Update};
 use super::stream::Form;
-use super::trash::Trash;
-
-/// What a sandbox is made with, kept for its answers.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// Memory limit, bytes.
-    pub mem_bytes: Option<u64>,
-    /// Number of processors.
-    pub vcpus: Option<u32>,
-    /// Seconds; accepted and echoed, as nothing here stops by itself.
-    pub delete_after_stop_seconds: Option<u64>,
-}
+use crate::store::{self, Row, StoreError, StoredPhase};
 
 /// A sandbox of this server.
 pub struct Sandbox {
     id: Uuid,
-    name: String,
-    settings: Settings,
     created_at: SystemTime,
+    record: Mutex<Record>,
     state: watch::Sender<State>,
-    making: OnceLock<Duration>,
+    orders: mpsc::UnboundedSender<Order>,
+    activity: Activity,
     commands: Commands,
-    pub(super) backend: Arc<dyn Backend>,
-    pub(super) tasks: TaskTracker,
-    stop: CancellationToken,
-    gone: CancellationToken,
+    journal: Journal,
+    pub(super) resources: Arc<Resources>,
+    pub(super) gone: CancellationToken,
+}
+
+/// What an update may change.
+struct Record {
+    name: Arc<str>,
+    settings: Arc<Settings>,
+    updated_at: SystemTime,
+    /// How long its last making took.
+    making: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -63,42 +61,79 @@ struct State {
 }
 
 #[derive(Clone)]
-enum Phase {
+pub(super) enum Phase {
     Provisioning,
     Ready(Arc<Link>),
+    Stopping,
+    Stopped { at: SystemTime },
     Failed(CreateFailed),
+    Deleting,
 }
 
-/// Where and by whom a sandbox is made.
-pub(super) struct Site {
-    pub(super) dir: PathBuf,
-    pub(super) spec: SandboxSpec,
-    pub(super) permits: Arc<Semaphore>,
-    pub(super) trash: Arc<Trash>,
+/// What its owner is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Make it run.
+    Start,
+    /// End what runs, keep the files.
+    Stop,
+    /// End what runs, keep it for the next server.
+    Retire,
+    /// Remove it with all its files.
+    Delete,
 }
 
 impl Sandbox {
+    /// A new one, to be made; the receiver is for its owner.
     pub(super) fn new(
-        id: Uuid,
-        name: String,
+        name: Arc<str>,
         settings: Settings,
-        backend: Arc<dyn Backend>,
-        tasks: TaskTracker,
-    ) -> Self {
-        let created_at = SystemTime::now();
-        Self {
+        resources: Arc<Resources>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Order>) {
+        let now = SystemTime::now();
+        Self::with(Uuid::new_v4(), name, settings, (now, now), Phase::Provisioning, resources)
+    }
+
+    /// One of an earlier server. What ran then does so no more.
+    pub(super) fn remembered(
+        row: &Row,
+        name: &str,
+        settings: Settings,
+        resources: Arc<Resources>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Order>) {
+        let phase = match row.phase {
+            StoredPhase::Failed => {
+                let message = row.failure.clone().unwrap_or_default();
+                Phase::Failed(CreateFailed { message, unsupported: false })
+            }
+            _ => Phase::Stopped { at: row.stopped_at.unwrap_or_else(SystemTime::now) },
+        };
+        Self::with(row.id, name.into(), settings, (row.created_at, row.updated_at), phase, resources)
+    }
+
+    fn with(
+        id: Uuid,
+        name: Arc<str>,
+        settings: Settings,
+        (created_at, updated_at): (SystemTime, SystemTime),
+        phase: Phase,
+        resources: Arc<Resources>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Order>) {
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let record = Record { name, settings: Arc::new(settings), updated_at, making: None };
+        let sandbox = Self {
             id,
-            name,
-            settings,
             created_at,
-            state: watch::Sender::new(State { phase: Phase::Provisioning, since: created_at }),
-            making: OnceLock::new(),
+            record: Mutex::new(record),
+            state: watch::Sender::new(State { phase, since: updated_at }),
+            orders,
+            activity: Activity::new(),
             commands: Commands::default(),
-            backend,
-            tasks,
-            stop: CancellationToken::new(),
+            journal: resources.journal(id),
+            resources,
             gone: CancellationToken::new(),
-        }
+        };
+        (Arc::new(sandbox), receiver)
     }
 
     /// Its id.
@@ -106,37 +141,127 @@ impl Sandbox {
         self.id
     }
 
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Its name, for now.
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&lock(&self.record).name)
     }
 
-    /// What it was made with.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// Its settings, for now.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&lock(&self.record).settings)
     }
 
-    /// When it was made, and when its status last changed.
+    /// When it was made, and when it last changed.
     pub fn times(&self) -> (SystemTime, SystemTime) {
-        (self.created_at, self.state.borrow().since)
+        (self.created_at, lock(&self.record).updated_at.max(self.state.borrow().since))
     }
 
-    /// How long its making took, without waits for other sandboxes; known once it is ready.
+    /// Since when it is stopped, if it is.
+    pub fn stopped_at(&self) -> Option<SystemTime> {
+        match self.state.borrow().phase {
+            Phase::Stopped { at } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// How long its last making took, without waits for other sandboxes; known once it is ready.
     pub fn making(&self) -> Option<Duration> {
-        self.making.get().copied()
+        lock(&self.record).making
+    }
+
+    pub(super) fn made(&self, took: Duration) {
+        lock(&self.record).making = Some(took);
     }
 
     /// Its status, and why where it failed.
     pub fn status(&self) -> (SandboxStatus, Option<String>) {
         match &self.state.borrow().phase {
             Phase::Provisioning => (SandboxStatus::Provisioning, None),
-            Phase::Ready(_) => (SandboxStatus::Ready, None),
+            Phase::Ready(_) | Phase::Stopping => (SandboxStatus::Ready, None),
+            Phase::Stopped { .. } => (SandboxStatus::Stopped, None),
             Phase::Failed(failed) => (SandboxStatus::Failed, Some(failed.message.clone())),
+            Phase::Deleting => (SandboxStatus::Deleting, None),
         }
     }
 
-    fn set(&self, phase: Phase) {
-        self.state.send_replace(State { phase, since: SystemTime::now() });
+    pub(super) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Moves on and tells those who watch, unless it is on its way out.
+    pub(super) fn set(&self, phase: Phase, kind: Kind) -> bool {
+        let set = self.move_if(|old| (!matches!(old, Phase::Deleting)).then_some(phase));
+        if set {
+            self.tell(kind);
+        }
+        set
+    }
+
+    pub(super) fn tell(&self, kind: Kind) {
+        let (status, message) = self.status();
+        let (id, name) = (self.id, self.name());
+        tracing::info!(sandbox = %id, name = %name, event = kind.as_str(), status = status.as_str(), "sandbox");
+        let at = SystemTime::now();
+        self.resources.events.publish(Happened { number: 0, at, kind, id, name, status, message });
+    }
+
+    /// Moves on if `next` says to what; whoever gets `true` is the one who did.
+    fn move_if(&self, next: impl FnOnce(&Phase) -> Option<Phase>) -> bool {
+        self.state.send_if_modified(|state| match next(&state.phase) {
+            Some(phase) => {
+                *state = State { phase, since: SystemTime::now() };
+                true
+            }
+            None => false,
+        })
+    }
+
+    pub(super) fn order(&self, order: Order) {
+        // An owner that has ended has nothing left to do.
+        let _ended = self.orders.send(order);
+    }
+
+    /// Begins to start it, if it is stopped, or failed where that is allowed.
+    pub(super) fn begin_start(&self, failed_too: bool) -> bool {
+        let began = self.move_if(|phase| match phase {
+            Phase::Stopped { .. } => Some(Phase::Provisioning),
+            Phase::Failed(_) if failed_too => Some(Phase::Provisioning),
+            _ => None,
+        });
+        if began {
+            self.tell(Kind::Starting);
+            self.order(Order::Start);
+        }
+        began
+    }
+
+    /// Begins to stop it, if it is ready and `still` says that it is to be.
+    pub(super) fn begin_stop(&self, still: impl FnOnce() -> bool) -> bool {
+        let began =
+            self.move_if(|phase| (matches!(phase, Phase::Ready(_)) && still()).then_some(Phase::Stopping));
+        if began {
+            self.order(Order::Stop);
+        }
+        began
+    }
+
+    /// Begins its end.
+    pub(super) fn begin_delete(&self) {
+        if self.move_if(|phase| (!matches!(phase, Phase::Deleting)).then_some(Phase::Deleting)) {
+            self.order(Order::Delete);
+        }
+    }
+
+    /// Waits until nothing moves: it is ready, stopped, failed or on its way out.
+    async fn settled(&self) -> Phase {
+        let mut state = self.state.subscribe();
+        let settled =
+            state.wait_for(|state| !matches!(state.phase, Phase::Provisioning | Phase::Stopping)).await;
+        settled.map_or(Phase::Deleting, |state| state.phase.clone())
     }
 
     /// Waits until it is ready or failed.
@@ -144,59 +269,89 @@ impl Sandbox {
     /// # Errors
     /// It failed.
     pub async fn provisioned(&self) -> Result<(), CreateFailed> {
-        let mut state = self.state.subscribe();
-        loop {
-            match &state.borrow_and_update().phase {
-                Phase::Provisioning => {}
-                Phase::Ready(_) => return Ok(()),
-                Phase::Failed(failed) => return Err(failed.clone()),
-            }
-            if state.changed().await.is_err() {
-                return Err(CreateFailed { message: "the sandbox ended".into(), unsupported: false });
+        match self.settled().await {
+            Phase::Failed(failed) => Err(failed),
+            Phase::Deleting => Err(CreateFailed { message: "the sandbox ended".into(), unsupported: false }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until it is stopped.
+    ///
+    /// # Errors
+    /// It failed meanwhile, or was deleted or started again.
+    pub async fn stopped(&self) -> Result<(), Fault> {
+        match self.settled().await {
+            Phase::Stopped { .. } => Ok(()),
+            _ => {
+                Err(Fault::invalid("the sandbox did not stop: it failed, or something else was asked of it"))
             }
         }
     }
 
-    /// Waits for a sandbox that is still being made, for a bounded time.
+    /// Uses it: one that is stopped is started, by the first who comes, and one that is being made is waited for, for a
+    /// bounded time.
     ///
     /// # Errors
-    /// `NotReady` if it failed, `ServiceUnavailable` if it takes too long.
-    pub async fn ready(&self) -> Result<(), Fault> {
-        match tokio::time::timeout(READY_WAIT, self.provisioned()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(failed)) => {
-                Err(Fault::new(ErrorType::NotReady, format!("the sandbox failed: {}", failed.message)))
+    /// `NotReady` if it failed, `NotFound` if it is being deleted, `ServiceUnavailable` if it takes too long.
+    pub async fn enter(self: &Arc<Self>) -> Result<InUse, Fault> {
+        // Before the status is looked at, so that it is not stopped in between for being idle.
+        let in_use = InUse::new(self);
+        let ready = async {
+            loop {
+                match self.settled().await {
+                    Phase::Stopped { .. } => {
+                        self.begin_start(false);
+                    }
+                    Phase::Failed(failed) => return Err(failure(&failed)),
+                    Phase::Deleting => {
+                        return Err(Fault::new(ErrorType::NotFound, "the sandbox is being deleted"));
+                    }
+                    _ => return Ok(()),
+                }
             }
+        };
+        match tokio::time::timeout(READY_WAIT, ready).await {
+            Ok(outcome) => outcome.map(|()| in_use),
             Err(_) => Err(Fault::new(ErrorType::ServiceUnavailable, "the sandbox is still being made")),
         }
     }
 
     pub(super) fn link(&self) -> Result<Arc<Link>, Fault> {
+        let not_ready = |message: &str| Err(Fault::new(ErrorType::NotReady, message));
         match &self.state.borrow().phase {
             Phase::Ready(link) => Ok(Arc::clone(link)),
-            Phase::Provisioning => Err(Fault::new(ErrorType::NotReady, "the sandbox is still being made")),
-            Phase::Failed(failed) => {
-                Err(Fault::new(ErrorType::NotReady, format!("the sandbox failed: {}", failed.message)))
-            }
+            Phase::Provisioning => not_ready("the sandbox is still being made"),
+            Phase::Stopping | Phase::Stopped { .. } => not_ready("the sandbox was stopped"),
+            Phase::Failed(failed) => Err(failure(failed)),
+            Phase::Deleting => not_ready("the sandbox is being deleted"),
         }
     }
 
     /// Runs a command, or attaches to the one of the same id from its first byte on, in this form.
     ///
     /// # Errors
-    /// The request makes no sense, the id has expired, or the sandbox is not ready. That the process could not be
-    /// started is learnt from the attachment.
+    /// The request makes no sense, the id has expired or belongs to a lost command, or the sandbox is not ready. That
+    /// the process could not be started is learnt from the attachment.
     pub fn execute(self: &Arc<Self>, spec: &CommandSpec, form: Form) -> Result<Attachment, Fault> {
         let link = self.link()?;
         let id = spec.command_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
-        let (run_config, env_vars) = (RunConfig::default(), BTreeMap::new());
-        let defaults = Defaults { run_config: &run_config, env_vars: &env_vars };
-        let launch = launch(spec, &defaults, link.number(), self.backend.isolation().ids)?;
+        self.refuse_lost(&id)?;
+        let settings = self.settings();
+        let defaults = Defaults { run_config: &settings.run_config, env_vars: &settings.env_vars };
+        let launch = launch(spec, &defaults, link.number(), self.resources.backend.isolation().ids)?;
         let (command, fresh) = self.commands.get_or_create(id, spec)?;
         let attachment = command.attach(View::all(form)).ok_or_else(too_many)?;
         if fresh {
+            if let Err(error) = self.journal.note(command.id()) {
+                self.commands.forget(command.id());
+                return Err(Fault::new(
+                    ErrorType::InternalError,
+                    format!("the command can't be noted: {error}"),
+                ));
+            }
             let sandbox = Arc::clone(self);
-            self.tasks.spawn(async move {
+            self.resources.tasks.spawn(async move {
                 let owner = |account: &Account| sandbox.owner(account.uid, account.gid);
                 if !driver::drive(&command, &link, launch, owner).await {
                     sandbox.commands.forget(command.id());
@@ -209,25 +364,57 @@ impl Sandbox {
     /// Attaches to a command.
     ///
     /// # Errors
-    /// The id is unknown or expired.
+    /// The id is unknown, expired or lost.
     pub fn reconnect(&self, id: &str, view: View) -> Result<Attachment, Fault> {
+        self.refuse_lost(id)?;
         self.commands.get(id)?.attach(view).ok_or_else(too_many)
+    }
+
+    /// A command of an earlier server has no result, and must not run again.
+    fn refuse_lost(&self, id: &str) -> Result<(), Fault> {
+        match self.journal.is_lost(id) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Fault::command(format!(
+                "command {id:?} is lost: the server ended while it ran or before its result was fetched"
+            ))),
+            Err(error) => Err(Fault::new(
+                ErrorType::InternalError,
+                format!("the journal of commands can't be read: {error}"),
+            )),
+        }
     }
 
     /// Who must own a command's pipes, where that is not the server itself.
     fn owner(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
         let us = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        Some(self.backend.outside_ids(uid, gid)).filter(|owner| *owner != us)
+        Some(self.resources.backend.outside_ids(uid, gid)).filter(|owner| *owner != us)
     }
 
-    /// Expires old commands.
-    pub(super) fn sweep(&self) {
+    /// Expires old commands. Returns whether the sandbox is to be deleted, as it has been stopped for long enough.
+    pub(super) fn sweep(&self) -> bool {
         self.commands.sweep();
+        if self.commands.running() > 0 {
+            self.activity.touch();
+        }
+        let settings = self.settings();
+        if let Some(limit) = settings.idle_ttl() {
+            let idle = || self.activity.idle_since().is_some_and(|since| Instant::now() >= since + limit);
+            if idle() {
+                self.begin_stop(idle);
+            }
+        }
+        let over = |(at, limit): (SystemTime, Duration)| at.elapsed().is_ok_and(|elapsed| elapsed >= limit);
+        self.stopped_at().zip(settings.delete_after_stop()).is_some_and(over)
     }
 
-    /// Asks it to end.
-    pub(super) fn stop(&self) {
-        self.stop.cancel();
+    /// Changes the record; the registry has seen to the name.
+    pub(super) fn update(&self, update: &Update) {
+        let mut record = lock(&self.record);
+        record.settings = Arc::new(update.apply(&record.settings));
+        if let Some(name) = &update.name {
+            record.name = name.as_str().into();
+        }
+        record.updated_at = SystemTime::now();
     }
 
     /// Waits until nothing of it runs any more.
@@ -235,75 +422,54 @@ impl Sandbox {
         self.gone.cancelled().await;
     }
 
-    /// Its whole life.
-    pub(super) async fn live(self: Arc<Self>, site: Site) {
-        let Site { dir, spec, permits, trash } = site;
-        match self.make(spec, &permits).await {
-            Ok((cell, link)) => {
-                let reason = tokio::select! {
-                    () = self.stop.cancelled() => None,
-                    reason = link.run() => Some(reason),
-                };
-                if let Some(reason) = reason {
-                    tracing::error!(sandbox = %self.id, %reason, "sandbox died");
-                    self.set(Phase::Failed(CreateFailed { message: reason, unsupported: false }));
-                }
-                link.close();
-                destroy(self.id, cell).await;
-            }
-            Err(failed) => {
-                tracing::error!(sandbox = %self.id, error = %failed, "sandbox can't be made");
-                self.set(Phase::Failed(failed));
-            }
-        }
-        self.stop.cancelled().await;
-        self.gone.cancel();
-        trash.discard(&dir).await;
+    /// Writes it down as it is when its turn comes, so that of several at once the last one writes the truth.
+    pub(super) async fn save(self: &Arc<Self>) -> Result<(), StoreError> {
+        let sandbox = Arc::clone(self);
+        self.resources.store.write(move |tx| store::update(tx, &sandbox.row(None)?)).await
     }
 
-    async fn make(
-        &self,
-        spec: SandboxSpec,
-        permits: &Semaphore,
-    ) -> Result<(Box<dyn Cell>, Arc<Link>), CreateFailed> {
-        let failed = |message: String| CreateFailed { message, unsupported: false };
-        let _permit = permits.acquire().await.map_err(|error| failed(error.to_string()))?;
-        let backend = Arc::clone(&self.backend);
-        let made = tokio::task::spawn_blocking(move || {
-            make_dir(&spec.dir).map_err(|e| failed(format!("{}: {e}", spec.dir.display())))?;
-            let began = Instant::now();
-            backend.create(&spec).map(|cell| (cell, began.elapsed()))
-        });
-        let (cell, took) = made.await.unwrap_or_else(|error| Err(failed(error.to_string())))?;
-        match Link::new(cell.control()) {
-            Ok(link) => {
-                let link = Arc::new(link);
-                self.making.get_or_init(|| took);
-                self.set(Phase::Ready(Arc::clone(&link)));
-                Ok((cell, link))
-            }
-            Err(error) => {
-                destroy(self.id, cell).await;
-                Err(failed(format!("init can't be watched: {error}")))
-            }
-        }
+    /// Writes it down as it will be in a moment, unless it is on its way out by then.
+    pub(super) async fn save_ahead(self: &Arc<Self>, phase: Phase) -> Result<(), StoreError> {
+        let sandbox = Arc::clone(self);
+        self.resources.store.write(move |tx| store::update(tx, &sandbox.row(Some(&phase))?)).await
     }
+
+    /// Writes it down for the first time.
+    pub(super) async fn save_new(self: &Arc<Self>) -> Result<(), StoreError> {
+        let sandbox = Arc::clone(self);
+        self.resources.store.write(move |tx| store::insert(tx, &sandbox.row(None)?)).await
+    }
+
+    /// Like [`Sandbox::save`], before there is a task that could wait.
+    pub(super) fn save_blocking(self: &Arc<Self>) -> Result<(), StoreError> {
+        let sandbox = Arc::clone(self);
+        self.resources.store.write_blocking(move |tx| store::update(tx, &sandbox.row(None)?))
+    }
+
+    fn row(&self, ahead: Option<&Phase>) -> rusqlite::Result<Row> {
+        let now = self.state.borrow().phase.clone();
+        let phase = ahead.filter(|_| !matches!(now, Phase::Deleting)).unwrap_or(&now);
+        let (phase, failure, stopped_at) = match phase {
+            Phase::Provisioning | Phase::Ready(_) | Phase::Stopping => (StoredPhase::Live, None, None),
+            Phase::Stopped { at } => (StoredPhase::Stopped, None, Some(*at)),
+            Phase::Failed(failed) => (StoredPhase::Failed, Some(failed.message.clone()), None),
+            Phase::Deleting => (StoredPhase::Deleting, None, None),
+        };
+        let (name, settings) = (self.name(), self.settings());
+        let settings = serde_json::to_string(&*settings)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let (created_at, updated_at) = self.times();
+        let name = (phase != StoredPhase::Deleting).then(|| name.to_string());
+        Ok(Row { id: self.id, name, phase, failure, settings, created_at, updated_at, stopped_at })
+    }
+}
+
+fn failure(failed: &CreateFailed) -> Fault {
+    Fault::new(ErrorType::NotReady, format!("the sandbox failed: {}", failed.message))
 }
 
 fn too_many() -> Fault {
     Fault::command("too many clients are attached to this command")
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().mode(0o700).create(dir)
-}
-
-async fn destroy(id: Uuid, cell: Box<dyn Cell>) {
-    let destroyed = tokio::task::spawn_blocking(move || cell.destroy()).await;
-    if let Err(error) = destroyed.unwrap_or_else(|error| Err(error.to_string())) {
-        tracing::error!(sandbox = %id, %error, "sandbox not destroyed completely");
-    }
 }
 
 /// Whether a path of a file call can be one at all.

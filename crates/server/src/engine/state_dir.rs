@@ -1,8 +1,8 @@
-//! The state directory: `lock`, `boxes/<id>/` and `trash/`, and what isolation keeps in it; all private to the
-//! server's user.
+//! The state directory: `lock`, `version`, the database, `boxes/<id>/` with the files of each sandbox, `commands/<id>`
+//! with its journal, `trash/`, and what isolation keeps in it; all private to the server's user.
 //!
-//! One server holds the lock; a second one is refused. What a killed server left in `boxes/` and `trash/` is removed
-//! at the next start: sandboxes that survive their server come with a later version.
+//! One server holds the lock; a second one is refused, and so is a server that is older than the layout. What is in
+//! `boxes/` without being in the database is removed at the next start, as is everything in `trash/`.
 //!
 //! An ephemeral server removes at its end what servers make in the directory, and the directory if it made that too.
 //! Temporary directories of a user share a parent, so that what a killed server left there is found by the next one.
@@ -24,6 +24,10 @@ use super::trash::Trash;
 const LOCK: &str = "lock";
 const BOXES: &str = "boxes";
 const TRASH: &str = "trash";
+const JOURNALS: &str = "commands";
+const VERSION_FILE: &str = "version";
+/// Of what is described above; the database has its own.
+const VERSION: u32 = 1;
 /// Directories of `sandwire_isolate`, which removes its record of cgroups itself once they are gone.
 const ISOLATION: [&str; 2] = ["base", "proof"];
 
@@ -33,6 +37,17 @@ pub enum StateDirError {
     /// Another server holds it.
     #[error("the state directory {} is in use by another sandwired", .0.display())]
     InUse(PathBuf),
+    /// A later version made it.
+    #[error(
+        "the state directory {} has layout {found}, and this server knows {VERSION}: use the newer sandwired again, or \
+         another directory", path.display()
+    )]
+    Newer {
+        /// Which.
+        path: PathBuf,
+        /// What its version file says.
+        found: String,
+    },
     /// The file system refuses.
     #[error("the state directory can't be used: {}: {source}", path.display())]
     Io {
@@ -121,7 +136,8 @@ impl StateDir {
         let path = path.canonicalize().map_err(fail(path))?;
         let file = path.join(LOCK);
         let lock = lock(&file).map_err(fail(&file))?.ok_or_else(|| StateDirError::InUse(path.clone()))?;
-        for dir in [BOXES, TRASH].map(|name| path.join(name)) {
+        check_version(&path)?;
+        for dir in [BOXES, TRASH, JOURNALS].map(|name| path.join(name)) {
             private_dir(&dir).map_err(fail(&dir))?;
         }
         let parent = parent.map(File::try_clone).transpose().map_err(fail(&path))?;
@@ -138,6 +154,16 @@ impl StateDir {
     /// Where the sandboxes' files are, a directory for each.
     pub(super) fn boxes(&self) -> PathBuf {
         self.path.join(BOXES)
+    }
+
+    /// Where the journals of their commands are, a file for each.
+    pub(super) fn journals(&self) -> PathBuf {
+        self.path.join(JOURNALS)
+    }
+
+    /// Whether nothing of it outlives the server.
+    pub fn is_ephemeral(&self) -> bool {
+        self.ephemeral
     }
 
     /// What removes trees of this directory.
@@ -168,7 +194,7 @@ impl StateDir {
 
     fn remove(&self) -> io::Result<()> {
         self.trash.hurry();
-        for name in ISOLATION.iter().chain([&BOXES]) {
+        for name in ISOLATION.iter().chain([&BOXES, &JOURNALS, &VERSION_FILE]) {
             self.trash.take(&self.path.join(name))?;
         }
         self.trash.empty()?;
@@ -229,6 +255,21 @@ fn private_parent(path: &Path) -> Option<File> {
     let dir = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     let metadata = dir.metadata().ok()?;
     (metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 == 0).then_some(dir)
+}
+
+/// Marks a new directory; refuses one of a later layout.
+fn check_version(path: &Path) -> Result<(), StateDirError> {
+    let file = path.join(VERSION_FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) if text.trim().parse().is_ok_and(|found: u32| found <= VERSION) => Ok(()),
+        Ok(text) => Err(StateDirError::Newer { path: path.to_owned(), found: text.trim().to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Whole or not at all.
+            let new = path.join("version.new");
+            fs::write(&new, VERSION.to_string()).and_then(|()| fs::rename(&new, &file)).map_err(fail(&file))
+        }
+        Err(error) => Err(fail(&file)(error)),
+    }
 }
 
 /// The lock of a directory; `None` while somebody else has it.

@@ -17,9 +17,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
-use sandwire_isolate::SandboxSpec;
 use sandwire_isolate::socket::{recv, send};
 use sandwire_isolate::wire::{self, Event, Failure};
+use sandwire_isolate::{Limits, SandboxSpec};
 use sandwire_protocol::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
 use sandwire_server::engine::{Backend, Cell, CreateFailed, Engine, StateDir};
 use sandwire_server::{ApiKey, App, Policy, app};
@@ -59,7 +59,7 @@ impl Backend for FakeBackend {
             return Err(CreateFailed { message: "no such luck".into(), unsupported: false });
         }
         let root = spec.dir.join("root");
-        fs::create_dir(&root).unwrap();
+        fs::create_dir_all(&root).unwrap();
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         rustix::io::ioctl_fionbio(&ours, true).unwrap();
@@ -68,6 +68,10 @@ impl Backend for FakeBackend {
         let playing = Arc::clone(&init);
         std::thread::spawn(move || playing.play());
         Ok(Box::new(FakeCell { control: ours, init }))
+    }
+
+    fn limit(&self, _id: &str, _limits: &Limits) -> Result<(), String> {
+        Ok(())
     }
 
     fn outside_ids(&self, _uid: u32, _gid: u32) -> (u32, u32) {
@@ -257,16 +261,20 @@ fn failure(step: &str, error: &std::io::Error) -> Failure {
 pub(crate) struct Server {
     pub(crate) app: Arc<App>,
     /// Holds the lock.
-    _state: StateDir,
+    state: StateDir,
     dir: TempDir,
-    inits: Inits,
+    isolation: Isolation,
+    _ends: Ends,
 }
 
-impl Drop for Server {
+impl Drop for Ends {
     fn drop(&mut self) {
-        self.inits.lock().unwrap().iter().for_each(|init| init.kill_all());
+        self.0.lock().unwrap().iter().for_each(|init| init.kill_all());
     }
 }
+
+/// Ends what tests leave running.
+struct Ends(Inits);
 
 /// A server whose machine keeps all limits, or none.
 pub(crate) fn server_with(limits: bool) -> Server {
@@ -281,16 +289,20 @@ pub(crate) fn server_with(limits: bool) -> Server {
         limits: ResourceLimits { memory: limits, pids: limits, cpu: limits },
         warnings: vec!["this is a fake".into()],
     };
-    let dir = TempDir::new().unwrap();
+    serve(TempDir::new().unwrap(), isolation)
+}
+
+fn serve(dir: TempDir, isolation: Isolation) -> Server {
     let state = StateDir::open(dir.path()).unwrap();
-    let inits = Inits::default();
+    let (inits, restart) = (Inits::default(), isolation.clone());
     let engine = Engine::start(
         Arc::new(FakeBackend { isolation, inits: Arc::clone(&inits) }),
         &state,
         Policy::default(),
     );
-    let app = App::new(engine, ApiKey::given(KEY).unwrap(), SocketAddr::from(([127, 0, 0, 1], 4711)));
-    Server { app, _state: state, dir, inits }
+    let app =
+        App::new(engine.unwrap(), ApiKey::given(KEY).unwrap(), SocketAddr::from(([127, 0, 0, 1], 4711)));
+    Server { app, state, dir, isolation: restart, _ends: Ends(inits) }
 }
 
 pub(crate) fn server() -> Server {
@@ -298,6 +310,15 @@ pub(crate) fn server() -> Server {
 }
 
 impl Server {
+    /// Ends the server in peace and starts another one over what it kept.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { app, state, dir, isolation, _ends } = self;
+        app.engine.shutdown().await;
+        drop(app);
+        drop(state);
+        serve(dir, isolation)
+    }
+
     pub(crate) fn state_dir(&self) -> &Path {
         self.dir.path()
     }

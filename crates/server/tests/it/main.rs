@@ -12,6 +12,10 @@ mod fake;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod terminal;
+#[cfg(test)]
+mod updates;

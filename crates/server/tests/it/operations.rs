@@ -76,6 +76,10 @@ impl Backend for Fragile {
         Err(CreateFailed { message: "never".into(), unsupported: false })
     }
 
+    fn limit(&self, _id: &str, _limits: &sandwire_isolate::Limits) -> Result<(), String> {
+        Ok(())
+    }
+
     fn outside_ids(&self, _: u32, _: u32) -> (u32, u32) {
         (0, 0)
     }
@@ -98,7 +102,7 @@ async fn a_panic_is_an_answer() {
     let state = StateDir::open(dir.path()).unwrap();
     let backend = Arc::new(Fragile { isolation, broken: AtomicBool::new(false) });
     let engine = Engine::start(Arc::clone(&backend) as Arc<dyn Backend>, &state, Policy::default());
-    let server = App::new(engine, ApiKey::given(KEY).unwrap(), ([127, 0, 0, 1], 1).into());
+    let server = App::new(engine.unwrap(), ApiKey::given(KEY).unwrap(), ([127, 0, 0, 1], 1).into());
     backend.broken.store(true, Ordering::Relaxed);
     let request = Request::get("/healthz").header("x-api-key", KEY).body(Body::empty()).unwrap();
     let answer = app(Arc::clone(&server)).oneshot(request).await.unwrap();

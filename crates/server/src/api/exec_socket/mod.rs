@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{ApiError, App, Named};
-use crate::engine::{Attachment, Command, Fault, Form, Sandbox, View};
+use crate::engine::{Attachment, Command, Fault, Form, InUse, Sandbox, View};
 use heard::Heard;
 use inbox::Inbox;
 use listen::{Dialect, Listener, is_kill, listen, open};
@@ -86,7 +86,7 @@ pub(super) async fn upgrade(
     }))
 }
 
-async fn serve(app: Arc<App>, sandbox: Arc<Sandbox>, socket: WebSocket) {
+async fn serve(app: Arc<App>, sandbox: InUse, socket: WebSocket) {
     let dialect = if socket.protocol().is_some() { Dialect::Extended } else { Dialect::Plain };
     let (mut sender, mut receiver) = socket.split();
     let close = tokio::select! {

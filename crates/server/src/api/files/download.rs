@@ -22,7 +22,7 @@ use super::range::{self, Part};
 use super::state::{State, Verdict};
 use super::{Target, blocking, file_error, kernel_error};
 use crate::api::{ApiError, App, Named};
-use crate::engine::Sandbox;
+use crate::engine::InUse;
 
 /// `GET` and `HEAD /download`.
 pub(in crate::api) async fn download(
@@ -39,7 +39,7 @@ pub(in crate::api) async fn download(
 
 /// The answer to a `GET` or `HEAD` for a file, whoever it is that may have it.
 pub(in crate::api) async fn serve(
-    sandbox: Arc<Sandbox>,
+    sandbox: InUse,
     path: String,
     method: &Method,
     request: &HeaderMap,
@@ -106,7 +106,7 @@ fn changed() -> ApiError {
 enum Source {
     Memory(Bytes),
     /// With the sandbox, which is in use while it is read.
-    File(File, Arc<Sandbox>),
+    File(File, InUse),
 }
 
 impl Source {

@@ -1,0 +1,250 @@
+//! Stopping, starting, idling, expiring, and what a restart of the server makes of it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::{Value, json};
+use tokio::time::advance;
+
+use crate::fake::{KEY, Server, server, until};
+
+const BOXES: &str = "/v2/sandboxes/boxes";
+
+async fn make(server: &Server, settings: Value) -> Value {
+    let mut body = settings;
+    body["wait_for_ready"] = json!(true);
+    let (status, made) = server.call("POST", BOXES, body.to_string()).await;
+    assert_eq!((status, &made["status"]), (201, &json!("ready")), "{made}");
+    made
+}
+
+async fn status(server: &Server, reference: &str) -> Value {
+    server.call("GET", &format!("{BOXES}/{reference}/status"), "").await.1["status"].clone()
+}
+
+fn data(made: &Value, path: &str) -> String {
+    format!("/sandboxes/{}{path}", made["id"].as_str().unwrap())
+}
+
+async fn write(server: &Server, made: &Value, name: &str) {
+    let path = data(made, &format!("/upload?path={name}"));
+    let request = Request::builder().method("POST").uri(path).header("x-api-key", KEY);
+    assert_eq!(server.raw(request.body(Body::from("kept")).unwrap()).await.0, 200);
+}
+
+async fn read(server: &Server, made: &Value, name: &str) -> (u16, Vec<u8>) {
+    let path = data(made, &format!("/download?path={name}"));
+    let request = Request::builder().uri(path).header("x-api-key", KEY);
+    let (status, _, body) = server.raw(request.body(Body::empty()).unwrap()).await;
+    (status.as_u16(), body)
+}
+
+#[tokio::test]
+async fn a_stopped_sandbox_keeps_its_files_and_wakes_on_use() {
+    let server = server();
+    let made = make(&server, json!({"name": "box"})).await;
+    write(&server, &made, "a").await;
+    assert_eq!(server.call("POST", &format!("{BOXES}/box/stop"), "{}").await.0, 204);
+    let (_, stopped) = server.call("GET", &format!("{BOXES}/box"), "").await;
+    assert_eq!((&stopped["status"], &stopped["dataplane_url"]), (&json!("stopped"), &made["dataplane_url"]));
+    assert!(stopped["stopped_at"].is_string());
+    assert_eq!(server.call("POST", &format!("{BOXES}/box/stop"), "").await.0, 400, "it is not ready");
+    let reads = tokio::join!(read(&server, &made, "a"), read(&server, &made, "a"), read(&server, &made, "a"));
+    for outcome in [reads.0, reads.1, reads.2] {
+        assert_eq!(outcome, (200, b"kept".to_vec()));
+    }
+    let (_, woken) = server.call("GET", &format!("{BOXES}/box"), "").await;
+    assert_eq!((&woken["status"], &woken["stopped_at"]), (&json!("ready"), &Value::Null));
+}
+
+#[tokio::test]
+async fn start_is_for_what_does_not_run() {
+    let server = server();
+    make(&server, json!({"name": "box"})).await;
+    let start = format!("{BOXES}/box/start");
+    let (code, error) = server.call("POST", &start, "{}").await;
+    assert_eq!((code, &error["detail"]["error"]), (400, &json!("InvalidRequest")));
+    server.call("POST", &format!("{BOXES}/box/stop"), "").await;
+    let (code, started) = server.call("POST", &start, "").await;
+    assert_eq!((code, &started["status"]), (202, &json!("provisioning")));
+    until(async || status(&server, "box").await == "ready").await;
+    for path in ["start", "stop"] {
+        assert_eq!(server.call("POST", &format!("{BOXES}/nobody/{path}"), "").await.0, 404);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_persistent_begins_afresh() {
+    let server = server();
+    let made = make(&server, json!({"name": "box", "persistent": false})).await;
+    assert_eq!(made["persistent"], json!(false));
+    write(&server, &made, "a").await;
+    server.call("POST", &format!("{BOXES}/box/stop"), "").await;
+    assert_eq!(read(&server, &made, "a").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_command_that_runs_ends_with_its_sandbox() {
+    let server = server();
+    let made = make(&server, json!({"name": "box"})).await;
+    let execute = data(&made, "/execute");
+    let (answer, ()) = tokio::join!(server.call("POST", &execute, r#"{"command":"sleep 100"}"#), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        server.call("POST", &format!("{BOXES}/box/stop"), "").await;
+    });
+    assert_eq!((answer.0, &answer.1["detail"]["error"]), (400, &json!("CommandError")));
+    assert_eq!(status(&server, "box").await, "stopped");
+}
+
+#[tokio::test]
+async fn who_is_idle_is_stopped_and_use_puts_it_off() {
+    let server = server();
+    let made = make(&server, json!({"name": "idle", "idle_ttl_seconds": 60})).await;
+    make(&server, json!({"name": "never", "idle_ttl_seconds": 0})).await;
+    tokio::time::pause();
+    for _ in 0..5 {
+        advance(Duration::from_secs(30)).await;
+        read(&server, &made, "a").await;
+        // A look is no use.
+        assert_eq!(status(&server, "idle").await, "ready");
+    }
+    advance(Duration::from_secs(70)).await;
+    until(async || status(&server, "idle").await == "stopped").await;
+    assert_eq!(status(&server, "never").await, "ready");
+}
+
+#[tokio::test]
+async fn a_running_command_is_use() {
+    let server = server();
+    let made = make(&server, json!({"name": "busy", "idle_ttl_seconds": 60})).await;
+    let sandbox = server.app.engine.get("busy").unwrap();
+    let spec = sandwire_protocol::CommandSpec {
+        timeout_seconds: Some(0),
+        idle_timeout_seconds: Some(-1),
+        ..sandwire_protocol::CommandSpec::new("cat")
+    };
+    let mut attachment = sandbox.execute(&spec, sandwire_server::engine::Form::Raw).unwrap();
+    attachment.started().await.unwrap();
+    tokio::time::pause();
+    for _ in 0..20 {
+        advance(Duration::from_secs(30)).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(status(&server, "busy").await, "ready");
+    attachment.command().close_stdin();
+    until(async || status(&server, "busy").await == "stopped").await;
+    assert!(made["id"].is_string());
+}
+
+#[tokio::test]
+async fn a_restart_keeps_everything_but_what_runs() {
+    let server = server();
+    let kept = make(&server, json!({"name": "kept", "labels": {"a": "b"}, "idle_ttl_seconds": 120})).await;
+    let fresh = make(&server, json!({"name": "fresh", "persistent": false})).await;
+    make(&server, json!({"name": "deleted"})).await;
+    for made in [&kept, &fresh] {
+        write(&server, made, "a").await;
+    }
+    let (code, renamed) = server.call("PATCH", &format!("{BOXES}/kept"), r#"{"name":"new"}"#).await;
+    assert_eq!((code, &renamed["name"]), (200, &json!("new")));
+    assert_eq!(server.call("DELETE", &format!("{BOXES}/deleted"), "").await.0, 204);
+
+    let server = server.restart().await;
+    let (_, list) = server.call("GET", BOXES, "").await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 2, "{list}");
+    let (_, back) = server.call("GET", &format!("{BOXES}/new"), "").await;
+    assert_eq!((&back["status"], &back["id"]), (&json!("stopped"), &kept["id"]));
+    for field in ["labels", "idle_ttl_seconds", "created_at", "delete_after_stop_seconds"] {
+        assert_eq!(back[field], kept[field], "{field}");
+    }
+    assert_eq!(read(&server, &kept, "a").await, (200, b"kept".to_vec()));
+    assert_eq!(read(&server, &fresh, "a").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_command_of_an_earlier_server_is_lost_and_never_run_again() {
+    let server = server();
+    let made = make(&server, json!({"name": "box"})).await;
+    let spec = sandwire_protocol::CommandSpec {
+        command_id: Some("once".into()),
+        ..sandwire_protocol::CommandSpec::new("echo once")
+    };
+    let sandbox = server.app.engine.get("box").unwrap();
+    let mut attachment = sandbox.execute(&spec, sandwire_server::engine::Form::Raw).unwrap();
+    attachment.started().await.unwrap();
+    drop((attachment, sandbox));
+
+    let server = server.restart().await;
+    assert_eq!(read(&server, &made, "a").await.0, 404, "and it is awake");
+    let sandbox = server.app.engine.get("box").unwrap();
+    let again = sandbox.execute(&spec, sandwire_server::engine::Form::Raw).err().unwrap();
+    assert_eq!(again.kind, sandwire_protocol::ErrorType::CommandError);
+    assert!(again.message.contains("lost"), "{again}");
+    let view = sandwire_server::engine::View::all(sandwire_server::engine::Form::Raw);
+    assert!(sandbox.reconnect("once", view).err().unwrap().message.contains("lost"));
+    let other = sandbox.reconnect("never seen", view).err().unwrap();
+    assert_eq!(other.kind, sandwire_protocol::ErrorType::CommandNotFound);
+}
+
+#[tokio::test]
+async fn what_has_been_stopped_for_too_long_goes() {
+    let server = server();
+    make(&server, json!({"name": "box", "delete_after_stop_seconds": 60})).await;
+    make(&server, json!({"name": "stays", "delete_after_stop_seconds": 0})).await;
+    let server = server.restart().await;
+    let database = rusqlite::Connection::open(server.state_dir().join("sandwired.db")).unwrap();
+    database.busy_timeout(Duration::from_secs(5)).unwrap();
+    // The clock of the wall can't be advanced: instead, they were stopped a minute earlier.
+    database.execute("UPDATE sandboxes SET stopped_at = stopped_at - 60000", []).unwrap();
+    drop(database);
+    let server = server.restart().await;
+    until(async || server.call("GET", &format!("{BOXES}/box"), "").await.0 == 404).await;
+    assert_eq!(status(&server, "stays").await, "stopped");
+}
+
+#[tokio::test]
+async fn a_name_is_free_once_its_sandbox_is_deleted() {
+    let server = server();
+    for _ in 0..3 {
+        let made = make(&server, json!({"name": "box"})).await;
+        write(&server, &made, "a").await;
+        assert_eq!(server.call("DELETE", &format!("{BOXES}/box"), "").await.0, 204);
+    }
+    let server = server.restart().await;
+    assert_eq!(server.call("GET", BOXES, "").await.1["items"], json!([]));
+}
+
+#[tokio::test]
+async fn events_tell_every_transition() {
+    let server = server();
+    let address = server.listen().await;
+    let mut watcher = server.app.engine.watch(Some(0));
+    make(&server, json!({"name": "box"})).await;
+    server.call("POST", &format!("{BOXES}/box/stop"), "").await;
+    server.call("POST", &format!("{BOXES}/box/start"), "").await;
+    until(async || status(&server, "box").await == "ready").await;
+    server.call("PATCH", &format!("{BOXES}/box"), r#"{"name":"new"}"#).await;
+    server.call("DELETE", &format!("{BOXES}/new"), "").await;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&("deleted", "new".to_owned())) {
+        let sandwire_server::engine::Told::Event(happened) = watcher.next().await.unwrap() else { panic!() };
+        seen.push((happened.kind.as_str(), happened.name.to_string()));
+    }
+    let kinds: Vec<_> = seen.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, ["created", "ready", "stopped", "starting", "ready", "updated", "deleted"]);
+
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /v2/sandboxes/events?after=4 HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut socket, request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    while !text.contains("event: deleted") {
+        let mut chunk = [0; 4096];
+        let size = tokio::io::AsyncReadExt::read(&mut socket, &mut chunk).await.unwrap();
+        assert!(size > 0, "{text}");
+        text.push_str(&String::from_utf8_lossy(&chunk[..size]));
+    }
+    assert!(text.contains("content-type: text/event-stream") && !text.contains("id: 4"), "{text}");
+    let first = text.split("id: 5").nth(1).unwrap();
+    assert!(first.contains("event: ready") && first.contains(r#""name":"box""#), "{text}");
+}
