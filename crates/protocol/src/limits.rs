@@ -182,6 +182,15 @@ pub const POOL_IDLE: Duration = Duration::from_secs(30);
 /// Pause after a connection could not be accepted, which is for want of descriptors: they come back by themselves.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
+/// Open files that a server should be allowed: a thousand sandboxes with a few commands each.
+pub const OPEN_FILES_WANTED: u64 = 16 * 1024;
+
+/// Free space below which sandboxes soon fail to write, bytes.
+pub const FREE_SPACE_WANTED: u64 = 1 << 30;
+
+/// Wait of `sandwired doctor` for each step of a running server's answer.
+pub const DOCTOR_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Longest request id that is taken from a client, bytes.
 pub const REQUEST_ID_MAX: usize = 128;
 

@@ -32,6 +32,9 @@ enum Cmd {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// A running server to ask for its health, such as http://127.0.0.1:8080.
+        #[arg(long, value_name = "URL")]
+        endpoint: Option<String>,
         #[command(flatten)]
         source: Source,
     },
@@ -71,7 +74,9 @@ impl From<sandwire_isolate::Error> for StartError {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(arguments) {
         Ok(Cli { command: Cmd::Serve { source } }) => source.config().and_then(serve::run),
-        Ok(Cli { command: Cmd::Doctor { json, source } }) => return doctor::run(&source, json),
+        Ok(Cli { command: Cmd::Doctor { json, endpoint, source } }) => {
+            return doctor::run(&source, endpoint.as_deref(), json);
+        }
         Ok(Cli { command: Cmd::Config { default: true, .. } }) => {
             print(&config::template());
             Ok(())

@@ -112,7 +112,12 @@ async fn serve(
     say(&ready);
     tracing::info!(%listen, metrics = ?config.metrics, state = %state.path().display(), "ready");
     stopping.cancelled().await;
+    if config.ephemeral {
+        // Whoever could want the answers has asked for the end, or is dead.
+        app_state.ending.cancel();
+    }
     drain(&app_state, config.drain).await;
+    app_state.ending.cancel();
     if timeout(CLOSE_GRACE, connections.end()).await.is_err() {
         tracing::warn!("connections are still open; ending without them");
     }

@@ -35,7 +35,7 @@ pub(super) async fn execute(
     };
     tokio::select! {
         biased;
-        () = app.stopping.cancelled() => Err(Fault::command("the server is shutting down").into()),
+        () = app.ending.cancelled() => Err(Fault::command("the server is shutting down").into()),
         answer = run => answer,
     }
 }

@@ -51,8 +51,10 @@ pub struct App {
     pub key: ApiKey,
     /// Where the server listens, for clients that do not say how they reached it.
     pub listen: SocketAddr,
-    /// The server ends: sockets close, nothing new begins.
+    /// The server drains: sockets close, nothing new begins.
     pub stopping: CancellationToken,
+    /// The drain is over: whatever still waits, gives up.
+    pub ending: CancellationToken,
     /// Calls of `POST /execute` that may collect output in memory.
     pub executes: Semaphore,
     /// Open exec sockets.
@@ -148,6 +150,7 @@ impl App {
             key,
             listen,
             stopping: CancellationToken::new(),
+            ending: CancellationToken::new(),
             executes: Semaphore::new(EXECUTES_AT_ONCE),
             sockets: TaskTracker::new(),
             requests: TaskTracker::new(),

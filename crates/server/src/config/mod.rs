@@ -212,6 +212,11 @@ impl Config {
         Err(StartError::client(format!("{} does not exist", path.display()), Some(remedy)))
     }
 
+    /// The file of the API key, if there is one.
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        self.api_key_file.as_deref()
+    }
+
     /// The API key, from wherever it is.
     pub(crate) fn key(&self) -> Result<KeyChoice, StartError> {
         let file: Option<&Path> = self.api_key_file.as_deref();
