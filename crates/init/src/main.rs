@@ -9,6 +9,7 @@
 //! One thread, blocking calls, no allocation between `vfork` and `execve`.
 
 mod commands;
+mod connect;
 mod failure;
 mod files;
 mod lockdown;
@@ -110,6 +111,7 @@ fn answer(control: &OwnedFd, commands: &mut Commands, request: Request, fds: Vec
         Request::OpenFile { req, path } => files::open(req, &path),
         Request::CreateFile { req, path, mode, owner } => files::create(req, &path, mode, &owner),
         Request::CommitFile { req, temp, dest } => (Some(files::commit(req, &temp, &dest)), None),
+        Request::Connect { req, loopback, port } => connect::connect(req, loopback, port),
         Request::DiscardFile { req, temp } => (Some(files::discard(req, &temp)), None),
     };
     match (event, fd) {

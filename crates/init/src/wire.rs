@@ -87,6 +87,26 @@ pub enum Request {
         /// From [`Event::FileCreated`].
         temp: String,
     },
+    /// Begin to connect to a port inside. Answered by [`Event::Connecting`] with one descriptor, or
+    /// [`Event::Failed`].
+    Connect {
+        /// Chosen by the server, echoed in the answer.
+        req: u64,
+        /// Which address of the loopback interface.
+        loopback: Loopback,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// The sandbox's own address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loopback {
+    /// `127.0.0.1`.
+    V4,
+    /// `::1`.
+    V6,
 }
 
 /// How to build the sandbox around `init`.
@@ -212,6 +232,11 @@ pub enum Event {
         temp: String,
         /// Where [`Request::CommitFile`] is to put it: `path` with links resolved.
         dest: String,
+    },
+    /// Answer to [`Request::Connect`]; one descriptor: a TCP socket that does not block and may still be connecting.
+    Connecting {
+        /// From the request.
+        req: u64,
     },
     /// The request succeeded.
     Done {

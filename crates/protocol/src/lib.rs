@@ -10,6 +10,7 @@ mod exec;
 pub mod extension;
 mod isolation;
 pub mod limits;
+mod links;
 mod sandbox;
 mod text;
 
@@ -20,5 +21,9 @@ pub use exec::{
 };
 pub use extension::{Signal, Totals};
 pub use isolation::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
+pub use links::{
+    Disposition, DownloadUrl, DownloadUrlRequest, ServiceAccess, ServiceGrant, ServiceGrantList, ServiceUrl,
+    ServiceUrlRequest, SourceBundle,
+};
 pub use sandbox::{CreateSandbox, ResourceStatus, Sandbox, SandboxList, SandboxStatus, UpdateSandbox};
 pub use text::utf8_prefix;

@@ -137,6 +137,38 @@ pub const UNSIZED_FILE_MAX: usize = 16 * 1024 * 1024;
 /// Longest path of a file call, bytes: the kernel's `PATH_MAX`.
 pub const FILE_PATH_MAX: usize = 4096;
 
+/// Wait for a port inside a sandbox to take a connection. Loopback answers at once; only a listener whose queue is full
+/// lets one wait.
+pub const PORT_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Connections to ports of one sandbox at a time; more are refused until one ends. A browser opens six for each page.
+pub const PORT_CONNECTIONS_MAX: usize = 256;
+
+/// Wait for the first byte of an answer from a port; a program that computes for longer should stream.
+pub const PORT_ANSWER_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Default lifetime of a service URL's token, seconds (section 8.7).
+pub const SERVICE_TOKEN_DEFAULT: u64 = 600;
+
+/// Longest lifetime of a service URL's token, seconds (section 8.7).
+pub const SERVICE_TOKEN_MAX: u64 = 86_400;
+
+/// Origins that may embed a service (section 8.7).
+pub const EMBED_ORIGINS_MAX: usize = 5;
+
+/// One-time links of services that are remembered as spent. Beyond it links are refused until the oldest expire.
+pub const SPENT_LINKS_MAX: usize = 16 * 1024;
+
+/// Longest lifetime of a download link that has one, seconds: ten years. One without never expires (section 8.6).
+pub const DOWNLOAD_LINK_MAX: u64 = 10 * 365 * 24 * 3600;
+
+/// Longest signed token, bytes: a path of the largest size in JSON and base64, with room for headers, and under the size
+/// of a request's head that HTTP libraries take.
+pub const TOKEN_MAX: usize = 16 * 1024;
+
+/// Longest header value that a download link may pin, bytes.
+pub const LINK_HEADER_MAX: usize = 256;
+
 /// Sandboxes of one server.
 pub const SANDBOXES_MAX: usize = 4096;
 
@@ -200,7 +232,7 @@ pub const IDLE_TTL_DEFAULT: u64 = 600;
 /// Default time from a sandbox's stop to its deletion, seconds: 14 days (section 7.2).
 pub const DELETE_AFTER_STOP_DEFAULT: u64 = 14 * 24 * 3600;
 
-/// Default page of a list.
+/// Default page of a list. Above [`PAGE_MAX`], as clients that know no pages read only the first one.
 pub const PAGE_DEFAULT: usize = 1000;
 
 /// Labels of a sandbox, and the longest key or value of one, bytes: they are notes, not storage.
@@ -216,6 +248,12 @@ pub const EVENTS_KEPT: usize = 4096;
 
 /// Changes that the database commits together: a bound on how long the first of them waits for the last.
 pub const STORE_BATCH_MAX: usize = 256;
+
+/// Largest page that a request may name (section 2.9 has it for snapshots).
+pub const PAGE_MAX: usize = 500;
+
+/// Filters of one kind in a request.
+pub const FILTERS_MAX: usize = 32;
 
 /// Time to remove the files of deleted sandboxes when the server ends; what is left goes at the next start.
 pub const REMOVAL_GRACE: Duration = Duration::from_secs(5);

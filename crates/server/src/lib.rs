@@ -17,7 +17,7 @@ mod policy;
 mod serve;
 mod store;
 
-pub use api::{ApiError, ApiKey, App, app};
+pub use api::{ApiError, ApiKey, App, Services, app};
 pub use metrics::Metrics;
 pub use policy::Policy;
 pub use store::StoreError;

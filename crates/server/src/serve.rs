@@ -25,7 +25,7 @@ use crate::cli::{StartError, say};
 use crate::config::{Config, KeyChoice, LogFormat, MetricsAt};
 use crate::connections::Connections;
 use crate::engine::{Engine, StateDir};
-use crate::{App, app};
+use crate::{App, Services, app};
 
 /// Exit code after a second signal, as shells report SIGINT.
 const IMPATIENT: i32 = 130;
@@ -101,7 +101,9 @@ async fn serve(
     let engine = Engine::start(host, state, config.policy.clone())
         .map_err(|error| StartError::client(error.to_string(), None))?;
     let ready = ready_line(listen, &engine, &choice);
-    let app_state = App::new(Arc::clone(&engine), choice.key, listen);
+    let services = Services::open(state)
+        .map_err(|error| StartError::client(format!("the secret of links can't be kept: {error}"), None))?;
+    let app_state = App::new(Arc::clone(&engine), choice.key, services, listen);
     let stopping = app_state.stopping.clone();
     watch_for_the_end(&stopping, config.ephemeral)?;
     let connections = Connections::new();

@@ -69,6 +69,7 @@ pub(crate) fn refused(event: &Event, error: &io::Error) -> Event {
             failed(*req, "pass the file".to_owned(), error)
         }
         Event::FileOpened { req, .. } => failed(*req, "pass the file".to_owned(), error),
+        Event::Connecting { req } => failed(*req, "pass the connection".to_owned(), error),
         other => other.clone(),
     }
 }

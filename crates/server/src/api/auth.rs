@@ -12,6 +12,7 @@ use sandwire_protocol::ErrorType;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use super::services::is_local;
 use super::{ApiError, App};
 
 const KEY_HEADER: &str = "x-api-key";
@@ -42,7 +43,7 @@ impl ApiKey {
     }
 
     /// Whether a request bears the key. A second header line of that name counts for nothing.
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(KEY_HEADER).map(|value| value.as_bytes()).unwrap_or_default();
         given.ct_eq(self.0.as_bytes()).into()
     }
@@ -66,23 +67,33 @@ pub(super) struct Known(pub(super) bool);
 
 /// Lets through what bears the key and does not come from a foreign page.
 pub(super) async fn require_key(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    if is_foreign(request.headers()) {
+    if is_foreign(request.headers(), app.engine.policy().public_url.as_deref()) {
         let refused = ApiError::new(ErrorType::PermissionDenied, "requests from other origins are refused");
         return refused.into_response();
     }
     let known = app.key.admits(request.headers())
         || (request.uri().path() == "/metrics" && app.key.admits_bearer(request.headers()));
-    if !known && request.uri().path() != "/healthz" {
+    if !known && !is_open(request.uri().path()) {
         return ApiError::new(ErrorType::Unauthorized, "the API key is missing or wrong").into_response();
     }
     request.extensions_mut().insert(Known(known));
     next.run(request).await
 }
 
-/// A browser says from which page a request comes; only the server's own pages may.
-fn is_foreign(headers: &HeaderMap) -> bool {
+/// What needs no key: the bare health check, the description of the API, and links, which carry their own right.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/healthz" | "/openapi.json") || path.starts_with("/download/")
+}
+
+/// A browser says from which page a request comes; only the server's own pages may. A page of a host name that its owner
+/// let point to this machine (DNS rebinding) would be one of them, hence only addresses, `localhost` and what the
+/// operator named count.
+fn is_foreign(headers: &HeaderMap, public_url: Option<&str>) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return false };
-    let own = headers.get(HOST).and_then(|host| host.to_str().ok());
+    if public_url.is_some_and(|url| origin == url) {
+        return false;
+    }
+    let own = headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| is_local(host));
     let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
     authority.is_none() || authority != own
 }
@@ -116,10 +127,13 @@ mod tests {
 
     #[test]
     fn other_origins_are_foreign() {
-        assert!(!is_foreign(&headers(&[("host", "127.0.0.1:1")])));
-        assert!(!is_foreign(&headers(&[("host", "127.0.0.1:1"), ("origin", "http://127.0.0.1:1")])));
+        assert!(!is_foreign(&headers(&[("host", "127.0.0.1:1")]), None));
+        assert!(!is_foreign(&headers(&[("host", "127.0.0.1:1"), ("origin", "http://127.0.0.1:1")]), None));
         for origin in ["http://evil.example", "null", "http://127.0.0.1:2", "http://127.0.0.1:1.evil"] {
-            assert!(is_foreign(&headers(&[("host", "127.0.0.1:1"), ("origin", origin)])), "{origin}");
+            assert!(is_foreign(&headers(&[("host", "127.0.0.1:1"), ("origin", origin)]), None), "{origin}");
         }
+        let rebound = headers(&[("host", "evil.example:1"), ("origin", "http://evil.example:1")]);
+        assert!(is_foreign(&rebound, None), "DNS rebinding");
+        assert!(!is_foreign(&rebound, Some("http://evil.example:1")), "but what the operator named");
     }
 }

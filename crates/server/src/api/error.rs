@@ -44,6 +44,18 @@ impl ApiError {
         Self::new(ErrorType::NotSupported, format!("this server does not support {feature}"))
     }
 
+    /// A body over its limit.
+    pub(super) fn too_large(message: impl AsRef<str>) -> Self {
+        Self::with_status(StatusCode::PAYLOAD_TOO_LARGE, ErrorType::InvalidRequest, message)
+    }
+
+    /// For an answer in another form: status, type and message.
+    pub(super) fn into_parts(self) -> (StatusCode, Option<ErrorType>, String) {
+        let text = |key: &str| self.body.pointer(&format!("/detail/{key}")).and_then(Value::as_str);
+        let kind = text("error").and_then(ErrorType::parse);
+        (self.status, kind, text("message").unwrap_or_default().to_owned())
+    }
+
     pub(super) fn method_not_allowed() -> Self {
         let message = "the path does not have this method";
         Self::with_status(StatusCode::METHOD_NOT_ALLOWED, ErrorType::InvalidRequest, message)

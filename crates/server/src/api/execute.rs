@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use sandwire_protocol::limits::{EXEC_MESSAGE_MAX, EXECUTE_OUTPUT_MAX};
 use sandwire_protocol::{CommandSpec, ErrorType, ExecuteRequest, ExecuteResponse, StreamKind};
 
-use super::{ApiError, App, Named, read_body, server_timing};
+use super::{ApiError, App, Named, body, server_timing};
 use crate::engine::{Attachment, End, Fault, Form, Step};
 
 pub(super) async fn execute(
@@ -20,7 +20,7 @@ pub(super) async fn execute(
     Named(id): Named,
     body: Body,
 ) -> Result<impl IntoResponse, ApiError> {
-    let body = read_body(body, EXEC_MESSAGE_MAX).await?;
+    let body = body::read(body, EXEC_MESSAGE_MAX).await?;
     let request: ExecuteRequest =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("body: {error}")))?;
     let sandbox = app.usable(&id).await?;

@@ -5,6 +5,7 @@
 //! has not yet answers 501 with the feature's name; what the protocol has not answers 404.
 
 mod auth;
+mod body;
 mod clock;
 mod create;
 mod error;
@@ -13,11 +14,13 @@ mod exec_socket;
 mod execute;
 mod files;
 mod health;
+mod links;
 mod list;
 mod metrics;
 mod observe;
 mod request;
 mod sandboxes;
+mod services;
 mod update;
 
 use std::net::SocketAddr;
@@ -25,7 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::HeaderName;
 use axum::http::request::Parts;
@@ -39,6 +41,7 @@ use tokio_util::task::TaskTracker;
 
 pub use auth::ApiKey;
 pub use error::ApiError;
+pub use services::Services;
 
 use crate::engine::{Engine, InUse, Sandbox};
 use crate::metrics::Metrics;
@@ -49,6 +52,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// The one key.
     pub key: ApiKey,
+    /// Programs in sandboxes that are reached from outside.
+    pub services: Services,
     /// Where the server listens, for clients that do not say how they reached it.
     pub listen: SocketAddr,
     /// The server drains: sockets close, nothing new begins.
@@ -67,7 +72,8 @@ pub struct App {
 
 /// The whole API over `app`.
 pub fn app(app: Arc<App>) -> Router {
-    let mut router = Router::new().route("/healthz", get(health::health));
+    let mut router =
+        Router::new().route("/healthz", get(health::health)).route("/download/{token}", get(links::download));
     if app.engine.policy().metrics {
         router = router.route("/metrics", get(metrics::metrics));
     }
@@ -90,6 +96,7 @@ fn around(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .fallback(|| async { ApiError::not_found("no such path") })
         .layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
+        .layer(from_fn_with_state(Arc::clone(&app), services::by_host))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)
 }
@@ -102,9 +109,9 @@ fn control_plane() -> Router<Arc<App>> {
         .route("/boxes/{name}/start", post(sandboxes::start))
         .route("/boxes/{name}/stop", post(sandboxes::stop))
         .route("/boxes/{name}/snapshot", missing("snapshots"))
-        .route("/boxes/{name}/service-url", missing("service URLs"))
-        .route("/boxes/{name}/service-urls", missing("service URLs"))
-        .route("/boxes/{name}/download-url", missing("download URLs"))
+        .route("/boxes/{name}/service-url", post(services::create))
+        .route("/boxes/{name}/service-urls", get(services::list).delete(services::revoke))
+        .route("/boxes/{name}/download-url", post(links::create))
         .route("/events", get(events::events))
         .route("/snapshots", missing("snapshots"))
         .route("/snapshots/{*reference}", missing("snapshots"))
@@ -144,10 +151,11 @@ async fn unsupported(feature: &'static str) -> ApiError {
 impl App {
     /// Over an engine, for those who have the key.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, key: ApiKey, listen: SocketAddr) -> Arc<Self> {
+    pub fn new(engine: Arc<Engine>, key: ApiKey, services: Services, listen: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             engine,
             key,
+            services,
             listen,
             stopping: CancellationToken::new(),
             ending: CancellationToken::new(),
@@ -189,10 +197,4 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 fn server_timing(step: &str, took: Duration) -> [(HeaderName, String); 1] {
     let millis = took.as_secs_f64() * 1000.0;
     [(HeaderName::from_static("server-timing"), format!("{step};dur={millis:.3}"))]
-}
-
-/// Reads a body that must fit into memory.
-async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = |_| ApiError::invalid(format!("the body is broken or larger than {limit} bytes"));
-    axum::body::to_bytes(body, limit).await.map_err(too_large)
 }

@@ -8,11 +8,11 @@ use sandwire_protocol::{ErrorType, ResourceLimits, RunConfig};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{ApiError, read_body};
+use super::{ApiError, body};
 
 /// Reads an object; an empty body is one without fields.
 pub(super) async fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, ApiError> {
-    let body = read_body(body, CONTROL_BODY_MAX).await?;
+    let body = body::read(body, CONTROL_BODY_MAX).await?;
     if body.is_empty() {
         return Ok(T::default());
     }

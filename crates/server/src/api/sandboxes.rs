@@ -99,8 +99,16 @@ impl App {
         if let Some(url) = &self.engine.policy().public_url {
             return url.clone();
         }
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let host = host.and_then(|host| host.parse::<Authority>().ok());
-        host.map_or_else(|| format!("http://{}", self.listen), |authority| format!("http://{authority}"))
+        host(headers)
+            .map_or_else(|| format!("http://{}", self.listen), |authority| format!("http://{authority}"))
     }
+
+    /// The port of the host that the client used; `None` for the scheme's own.
+    pub(super) fn port_of(&self, headers: &HeaderMap) -> Option<u16> {
+        host(headers).map_or_else(|| Some(self.listen.port()), |authority| authority.port_u16())
+    }
+}
+
+fn host(headers: &HeaderMap) -> Option<Authority> {
+    headers.get(HOST)?.to_str().ok()?.parse().ok()
 }

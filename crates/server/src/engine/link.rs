@@ -146,6 +146,7 @@ impl Link {
             Event::UserFound { req, .. }
             | Event::FileOpened { req, .. }
             | Event::FileCreated { req, .. }
+            | Event::Connecting { req }
             | Event::Done { req } => {
                 answer(waiting.answers.remove(&req), Ok((event, fds)));
             }

@@ -473,7 +473,7 @@ fn too_many() -> Fault {
 }
 
 /// Whether a path of a file call can be one at all.
-pub(super) fn check_path(path: &str) -> Result<(), Fault> {
+pub(crate) fn check_path(path: &str) -> Result<(), Fault> {
     if path.is_empty() || path.contains('\0') || path.len() > FILE_PATH_MAX {
         return Err(Fault::invalid(format!("path must have 1 to {FILE_PATH_MAX} bytes and no NUL")));
     }

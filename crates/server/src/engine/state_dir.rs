@@ -19,6 +19,7 @@ use rustix::process::geteuid;
 use sandwire_protocol::limits::{REMOVAL_GRACE, REMOVAL_GRACE_EPHEMERAL};
 use uuid::Uuid;
 
+use super::secret;
 use super::trash::Trash;
 
 const LOCK: &str = "lock";
@@ -199,6 +200,10 @@ impl StateDir {
         }
         self.trash.empty()?;
         fs::remove_dir(self.path.join(TRASH))?;
+        match fs::remove_file(self.path.join(secret::FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         fs::remove_file(self.path.join(LOCK))?;
         if self.made {
             unless_in_use(fs::remove_dir(&self.path))?;

@@ -26,7 +26,8 @@ pub(crate) use sandboxes::{Row, StoredPhase, delete, insert, load, update};
 pub(crate) const FILE: &str = "sandwired.db";
 
 /// Changes of the schema in their order; how many of them a database has is its `user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001_sandboxes.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/001_sandboxes.sql"), include_str!("migrations/002_service_urls.sql")];
 
 /// Another process reads at most for moments: `sandwired gc`, a backup.
 const BUSY_WAIT: Duration = Duration::from_secs(5);

@@ -22,7 +22,7 @@ use sandwire_isolate::wire::{self, Event, Failure};
 use sandwire_isolate::{Limits, SandboxSpec};
 use sandwire_protocol::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
 use sandwire_server::engine::{Backend, Cell, CreateFailed, Engine, StateDir};
-use sandwire_server::{ApiKey, App, Policy, app};
+use sandwire_server::{ApiKey, App, Policy, Services, app};
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -131,6 +131,15 @@ impl Init {
                 }
                 wire::Request::DiscardFile { req, temp } => {
                     self.answer(req, fs::remove_file(temp).map(|()| (Event::Done { req }, None)));
+                }
+                wire::Request::Connect { req, loopback, port } => {
+                    let host = if loopback == wire::Loopback::V4 { "127.0.0.1" } else { "::1" };
+                    match std::net::TcpStream::connect((host, port)) {
+                        Ok(stream) => self.say(&Event::Connecting { req }, &[stream.as_fd()]),
+                        Err(error) => {
+                            self.say(&Event::Failed { req, failure: failure("connect", &error) }, &[])
+                        }
+                    }
                 }
                 wire::Request::Setup(_) => unreachable!("the fake is born ready"),
             }
@@ -300,8 +309,9 @@ fn serve(dir: TempDir, isolation: Isolation) -> Server {
         &state,
         Policy::default(),
     );
-    let app =
-        App::new(engine.unwrap(), ApiKey::given(KEY).unwrap(), SocketAddr::from(([127, 0, 0, 1], 4711)));
+    let services = Services::open(&state).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], 4711));
+    let app = App::new(engine.unwrap(), ApiKey::given(KEY).unwrap(), services, address);
     Server { app, state, dir, isolation: restart, _ends: Ends(inits) }
 }
 

@@ -14,7 +14,11 @@ mod files;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod links;
+#[cfg(test)]
 mod operations;
+#[cfg(test)]
+mod services;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]

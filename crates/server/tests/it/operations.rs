@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use sandwire_isolate::SandboxSpec;
 use sandwire_protocol::{CgroupVersion, IdMapping, Isolation, Mode, ResourceLimits};
 use sandwire_server::engine::{Backend, Cell, CreateFailed, Engine, StateDir};
-use sandwire_server::{ApiKey, App, Policy, app};
+use sandwire_server::{ApiKey, App, Policy, Services, app};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -102,7 +102,8 @@ async fn a_panic_is_an_answer() {
     let state = StateDir::open(dir.path()).unwrap();
     let backend = Arc::new(Fragile { isolation, broken: AtomicBool::new(false) });
     let engine = Engine::start(Arc::clone(&backend) as Arc<dyn Backend>, &state, Policy::default());
-    let server = App::new(engine.unwrap(), ApiKey::given(KEY).unwrap(), ([127, 0, 0, 1], 1).into());
+    let services = Services::open(&state).unwrap();
+    let server = App::new(engine.unwrap(), ApiKey::given(KEY).unwrap(), services, ([127, 0, 0, 1], 1).into());
     backend.broken.store(true, Ordering::Relaxed);
     let request = Request::get("/healthz").header("x-api-key", KEY).body(Body::empty()).unwrap();
     let answer = app(Arc::clone(&server)).oneshot(request).await.unwrap();

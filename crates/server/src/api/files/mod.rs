@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use sandwire_protocol::ErrorType;
 use serde::Deserialize;
 
-pub(super) use download::download;
+pub(super) use download::{download, serve};
 pub(super) use upload::upload;
 
 use super::ApiError;
