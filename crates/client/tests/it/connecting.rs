@@ -8,7 +8,7 @@ use sandwire_testkit::Server;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::support::{client, client_with, options, run, target};
+use crate::support::{client, client_with, not_run, options, run, target};
 
 #[tokio::test]
 async fn early_ends_are_tried_again_with_the_same_id() {
@@ -77,10 +77,7 @@ async fn definite_refusals_end_it() {
         })
         .await
         .unwrap();
-        let error = client(&server)
-            .run(&target(&server), CommandSpec::new("x"), options(), &Call::default())
-            .await
-            .unwrap_err();
+        let error = not_run(&server).await;
         assert_eq!((error.code(), error.details().status), (code, Some(status)), "{error}");
         assert!(!error.retryable() && !error.to_string().contains("key"), "{error}");
         server.finish().await;
@@ -91,10 +88,7 @@ async fn definite_refusals_end_it() {
 async fn what_is_no_http_is_said_to_be_none() {
     let server =
         Server::start(async |peer| peer.raw(b"SSH-2.0-OpenSSH\r\n\r\n").await.unwrap()).await.unwrap();
-    let error = client(&server)
-        .run(&target(&server), CommandSpec::new("x"), options(), &Call::default())
-        .await
-        .unwrap_err();
+    let error = not_run(&server).await;
     assert_eq!(error.code(), ErrorCode::Connection);
     assert!(error.to_string().contains("no WebSocket server"), "{error}");
 }
@@ -116,10 +110,7 @@ async fn the_first_frame_must_be_started() {
         })
         .await
         .unwrap();
-        let error = client(&server)
-            .run(&target(&server), CommandSpec::new("x"), options(), &Call::default())
-            .await
-            .unwrap_err();
+        let error = not_run(&server).await;
         assert_eq!((error.code(), error.details().phase), (ErrorCode::Operation, Some(Phase::Connect)));
         assert!(error.to_string().contains("Expected 'started'"), "{error}");
         server.finish().await;

@@ -336,28 +336,27 @@ async fn an_abort_kills_and_keeps_what_was_said() {
     server.finish().await;
 }
 
-#[tokio::test]
-async fn dropping_a_handle_ends_the_attachment_and_nothing_else() {
-    let server = Server::start(async |peer| {
+/// A server whose commands run until their clients leave, and must not be killed.
+async fn unkilled() -> Server {
+    Server::start(async |peer| {
         let mut exec = peer.accept().await.unwrap();
         exec.start().await.unwrap();
         assert!(exec.drained().await.is_empty(), "no kill");
     })
     .await
-    .unwrap();
+    .unwrap()
+}
+
+#[tokio::test]
+async fn dropping_a_handle_ends_the_attachment_and_nothing_else() {
+    let server = unkilled().await;
     drop(run(&server).await);
     server.finish().await;
 }
 
 #[tokio::test]
 async fn detaching_and_closing_end_waits() {
-    let server = Server::start(async |peer| {
-        let mut exec = peer.accept().await.unwrap();
-        exec.start().await.unwrap();
-        assert!(exec.drained().await.is_empty(), "no kill");
-    })
-    .await
-    .unwrap();
+    let server = unkilled().await;
     let command = run(&server).await;
     command.detach();
     command.detach();

@@ -64,6 +64,11 @@ pub(crate) async fn run(server: &Server) -> Command {
     client(server).run(&target(server), spec, options(), &Call::default()).await.unwrap()
 }
 
+/// Why a command does not start.
+pub(crate) async fn not_run(server: &Server) -> Error {
+    client(server).run(&target(server), CommandSpec::new("x"), options(), &Call::default()).await.unwrap_err()
+}
+
 /// Starts a command whose connection is not made again.
 pub(crate) async fn run_once(server: &Server) -> Command {
     let options = StreamOptions { reconnect: false, ..options() };
