@@ -223,6 +223,9 @@ pub const FREE_SPACE_WANTED: u64 = 1 << 30;
 /// Wait of `sandwired doctor` for each step of a running server's answer.
 pub const DOCTOR_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How often a server looks whether something is left in its trash; usually there is nothing.
+pub const TRASH_INTERVAL: Duration = Duration::from_secs(600);
+
 /// Longest request id that is taken from a client, bytes.
 pub const REQUEST_ID_MAX: usize = 128;
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::config::{self, Source};
-use crate::{doctor, serve};
+use crate::{doctor, gc, serve};
 
 /// Sandboxes on plain Linux, for clients of the LangSmith sandbox protocol.
 #[derive(Debug, Parser)]
@@ -35,6 +35,14 @@ enum Cmd {
         /// A running server to ask for its health, such as http://127.0.0.1:8080.
         #[arg(long, value_name = "URL")]
         endpoint: Option<String>,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Remove what no sandbox needs from a state directory that no server uses; a running server does it by itself.
+    Gc {
+        /// Only say what there is.
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         source: Source,
     },
@@ -76,6 +84,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli { command: Cmd::Serve { source } }) => source.config().and_then(serve::run),
         Ok(Cli { command: Cmd::Doctor { json, endpoint, source } }) => {
             return doctor::run(&source, endpoint.as_deref(), json);
+        }
+        Ok(Cli { command: Cmd::Gc { dry_run, source } }) => {
+            source.config().and_then(|config| gc::run(&config, dry_run))
         }
         Ok(Cli { command: Cmd::Config { default: true, .. } }) => {
             print(&config::template());

@@ -12,6 +12,7 @@ mod config;
 mod connections;
 mod doctor;
 pub mod engine;
+mod gc;
 mod metrics;
 mod policy;
 mod serve;

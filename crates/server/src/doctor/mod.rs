@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::cli::{StartError, say};
 use crate::config::{Config, Source};
 use crate::engine::StateDir;
+use crate::engine::garbage::DOCTOR_PREFIX;
 
 pub(crate) fn run(source: &Source, endpoint: Option<&str>, json: bool) -> ExitCode {
     let checks = check(source, endpoint).unwrap_or_else(|error| vec![broken("set-up", error)]);
@@ -52,7 +53,7 @@ fn scratch(config: &Config) -> Result<StateDir, StartError> {
         StartError::client(error.to_string(), Some(remedy))
     };
     match config.state_dir.as_deref().and_then(existing) {
-        Some(near) => StateDir::ephemeral(&near.join(format!("doctor-{}", Uuid::new_v4().simple()))),
+        Some(near) => StateDir::ephemeral(&near.join(format!("{DOCTOR_PREFIX}{}", Uuid::new_v4().simple()))),
         None => StateDir::temporary(rustix::process::geteuid().as_raw()),
     }
     .map_err(refused)

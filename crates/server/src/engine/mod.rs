@@ -14,6 +14,7 @@ mod driver;
 mod events;
 mod fault;
 mod files;
+pub(crate) mod garbage;
 mod journal;
 mod launch;
 mod lifecycle;
@@ -151,6 +152,8 @@ impl Engine {
         let resources = Arc::clone(&engine.resources);
         engine.resources.tasks.spawn(tidy(resources, leftovers, half_deleted, state.abandoned()));
         engine.resources.tasks.spawn(Arc::clone(&engine).sweep());
+        let trash = Arc::clone(&engine.resources.trash);
+        engine.resources.tasks.spawn(engine.stopping.clone().run_until_cancelled_owned(trash.tend()));
         Ok(engine)
     }
 

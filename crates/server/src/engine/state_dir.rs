@@ -147,6 +147,11 @@ impl StateDir {
         Ok(Self { path, trash, ephemeral, made, parent, _lock: lock })
     }
 
+    /// Whether a server has used that directory as its own.
+    pub fn is_one(path: &Path) -> bool {
+        path.join(LOCK).is_file() && path.join(BOXES).is_dir()
+    }
+
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.path
@@ -165,6 +170,11 @@ impl StateDir {
     /// Whether nothing of it outlives the server.
     pub fn is_ephemeral(&self) -> bool {
         self.ephemeral
+    }
+
+    /// Where trees wait for their removal.
+    pub(super) fn trash_dir(&self) -> PathBuf {
+        self.path.join(TRASH)
     }
 
     /// What removes trees of this directory.
@@ -234,7 +244,7 @@ fn unless_in_use(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn entries(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path())).collect()
 }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, openat, renameat, unlinkat};
 use rustix::io::Errno;
+use sandwire_protocol::limits::TRASH_INTERVAL;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -65,6 +66,14 @@ impl Trash {
         let emptied = tokio::task::spawn_blocking(move || trash.empty()).await;
         if let Err(error) = emptied.unwrap_or_else(|error| Err(io::Error::other(error))) {
             tracing::warn!(trash = %self.dir.display(), %error, "not everything is removed");
+        }
+    }
+
+    /// Removes now and then what could not be removed when it came, as what was still mounted or busy then.
+    pub(super) async fn tend(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(TRASH_INTERVAL).await;
+            self.clear().await;
         }
     }
 
