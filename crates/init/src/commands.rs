@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use sandwire_init::wire::{Event, Failure, Spawn};
+use sandwire_init::wire::{Event, Failure, Spawn, Used};
 
 use crate::failure::check;
 use crate::spawn::{Stdio, spawn};
@@ -43,12 +43,16 @@ impl Commands {
 
     fn start(&mut self, request: &Spawn, fds: &[OwnedFd]) -> Result<(libc::pid_t, Option<OwnedFd>), Failure> {
         let terminal = request.pty.map(|size| Terminal::open(size, request.uid, request.gid)).transpose()?;
+        let (fds, group) = match fds.split_last() {
+            Some((group, fds)) if request.joins => (fds, Some(group.as_fd())),
+            _ => (fds, None),
+        };
         let stdio = match (&terminal, fds) {
             (Some(terminal), _) => Stdio::Terminal(terminal.slave.as_fd()),
             (None, [stdin, stdout, stderr]) => Stdio::Three([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]),
             (None, _) => return Err(Failure { step: "three descriptors".to_owned(), errno: libc::EINVAL }),
         };
-        let pid = spawn(request, stdio)?;
+        let pid = spawn(request, stdio, group)?;
         // The kernel gives a session's number to nobody else while the session has members; so the old one has
         // none, and is not this one.
         self.ended.retain(|(old, _)| *old != pid);
@@ -85,8 +89,11 @@ impl Commands {
         let mut events = Vec::new();
         loop {
             let mut status = 0;
-            // SAFETY: `status` is a live int.
-            let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+            // SAFETY: rusage is plain data, valid as zeroes; both are live.
+            let (pid, used) = unsafe {
+                let mut used: libc::rusage = std::mem::zeroed();
+                (libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut used), used)
+            };
             if pid <= 0 {
                 return events;
             }
@@ -95,18 +102,21 @@ impl Commands {
                     self.ended.pop_front();
                 }
                 self.ended.push_back((pid, id));
-                events.push(exited(id, status));
+                events.push(exited(id, status, &used));
             }
         }
     }
 }
 
-fn exited(id: u64, status: libc::c_int) -> Event {
-    if libc::WIFSIGNALED(status) {
-        let signal = libc::WTERMSIG(status);
-        return Event::Exited { id, code: 128 + signal, signal: Some(signal) };
-    }
-    Event::Exited { id, code: libc::WEXITSTATUS(status), signal: None }
+fn exited(id: u64, status: libc::c_int, used: &libc::rusage) -> Event {
+    let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+    let code = signal.map_or_else(|| libc::WEXITSTATUS(status), |signal| 128 + signal);
+    let micros = |time: libc::timeval| (time.tv_sec * 1_000_000 + time.tv_usec) as u64;
+    let used = Used {
+        cpu_micros: micros(used.ru_utime) + micros(used.ru_stime),
+        peak_bytes: used.ru_maxrss as u64 * 1024,
+    };
+    Event::Exited { id, code, signal, used }
 }
 
 /// Blocks every signal and gives a descriptor that becomes readable when a child dies. As PID 1 this process

@@ -71,12 +71,14 @@ pub(crate) fn become_root() -> Result<(), Failure> {
 /// Enters the sandbox's cgroups and makes them the roots of what it sees.
 ///
 /// That a task moves itself matters: moving another one stops every fork on the machine for milliseconds.
-pub(crate) fn join_cgroups(files: Vec<OwnedFd>) -> Result<(), Failure> {
-    for file in files {
-        File::from(file).write_all(b"0").map_err(|error| from_io("join a cgroup", &error))?;
-    }
+pub(crate) fn join_cgroups(mut files: Vec<OwnedFd>, leaf: bool) -> Result<(), Failure> {
+    let join =
+        |file: OwnedFd| File::from(file).write_all(b"0").map_err(|error| from_io("join a cgroup", &error));
+    let leaf = if leaf { files.pop() } else { None };
+    files.into_iter().try_for_each(join)?;
     // SAFETY: takes a scalar.
-    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }, "unshare the cgroup namespace").map(|_| ())
+    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }, "unshare the cgroup namespace")?;
+    leaf.map_or(Ok(()), join)
 }
 
 /// Sets the host name and starts the loopback interface.

@@ -62,7 +62,7 @@ fn run(control: &OwnedFd) -> io::Result<()> {
 fn build(setup: &Setup, mut mounts: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
     let cgroups = mounts.split_off(setup.mounts.len().min(mounts.len()));
     lockdown::become_root()?;
-    lockdown::join_cgroups(cgroups)?;
+    lockdown::join_cgroups(cgroups, setup.leaf)?;
     mounts::build(setup, mounts)?;
     lockdown::bring_up(&setup.hostname)?;
     let signals = commands::block_signals()?;

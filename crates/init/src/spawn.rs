@@ -31,6 +31,7 @@ pub(crate) enum Stdio<'a> {
 /// The steps of the child, for the report.
 #[derive(Clone, Copy)]
 enum Step {
+    Group,
     Terminal,
     Stdio,
     Cwd,
@@ -49,12 +50,19 @@ struct Plan {
     groups: Vec<libc::gid_t>,
     stdio: [RawFd; 3],
     terminal: Option<RawFd>,
+    group: Option<RawFd>,
     descriptors: libc::rlimit,
     failed: Option<(Step, i32)>,
 }
 
 /// Starts a command and gives its process id.
-pub(crate) fn spawn(request: &Spawn, stdio: Stdio<'_>) -> Result<libc::pid_t, Failure> {
+///
+/// `group` is the file by which it joins its cgroup.
+pub(crate) fn spawn(
+    request: &Spawn,
+    stdio: Stdio<'_>,
+    group: Option<BorrowedFd<'_>>,
+) -> Result<libc::pid_t, Failure> {
     let (stdio, terminal) = match stdio {
         Stdio::Three(fds) => (fds.map(|fd| fd.as_raw_fd()), None),
         Stdio::Terminal(slave) => ([slave.as_raw_fd(); 3], Some(slave.as_raw_fd())),
@@ -71,6 +79,7 @@ pub(crate) fn spawn(request: &Spawn, stdio: Stdio<'_>) -> Result<libc::pid_t, Fa
         groups: request.groups.clone(),
         stdio,
         terminal,
+        group: group.map(|fd| fd.as_raw_fd()),
         descriptors: descriptor_limit(),
         failed: None,
     };
@@ -111,6 +120,7 @@ fn descriptor_limit() -> libc::rlimit {
 
 fn describe(step: Step, request: &Spawn) -> String {
     match step {
+        Step::Group => "join the command's cgroup".to_owned(),
         Step::Terminal => "controlling terminal".to_owned(),
         Step::Stdio => "stdio".to_owned(),
         Step::Cwd => format!("working directory {}", request.cwd),
@@ -198,6 +208,13 @@ fn execute(plan: &Plan) -> Step {
     // SAFETY: async-signal-safe calls on prepared memory; no allocation, no locks.
     unsafe {
         libc::setsid();
+        let placed = match plan.group {
+            Some(file) => libc::write(file, c"0".as_ptr().cast(), 1) == 1,
+            None => libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0,
+        };
+        if !placed {
+            return Step::Group;
+        }
         libc::setrlimit(libc::RLIMIT_NOFILE, &raw const plan.descriptors);
         if plan.terminal.is_some_and(|slave| libc::ioctl(slave, libc::TIOCSCTTY, 0) < 0) {
             return Step::Terminal;

@@ -28,7 +28,8 @@ pub enum Request {
     /// Build the sandbox. The first message, sent once; descriptors: one detached mount per entry of
     /// [`Setup::mounts`], then the files by which a task joins the sandbox's cgroups. Answered by [`Event::Ready`] or [`Event::SetupFailed`].
     Setup(Setup),
-    /// Start a command. Descriptors: its stdin, stdout and stderr, or none for one that gets a pseudo-terminal.
+    /// Start a command. Descriptors: its stdin, stdout and stderr, or none for one that gets a pseudo-terminal; then
+    /// what [`Spawn::joins`] says.
     /// Answered by [`Event::Spawned`] or [`Event::SpawnFailed`], later by [`Event::Exited`].
     Spawn(Spawn),
     /// Look up a user. Answered by [`Event::UserFound`] or [`Event::Failed`], with `ENOENT` for an unknown name.
@@ -120,6 +121,9 @@ pub struct Setup {
     pub tmp_bytes: u64,
     /// The seccomp filter: one BPF instruction per number, as [`encode_bpf`] packs it.
     pub seccomp: Vec<u64>,
+    /// Whether the last file to join by is that of a leaf below the sandbox's own cgroup. It is joined after that
+    /// cgroup became the root of what is seen.
+    pub leaf: bool,
 }
 
 /// Packs a BPF instruction (operation, jump if true, jump if false, operand) into one number.
@@ -153,6 +157,18 @@ pub struct Spawn {
     pub groups: Vec<u32>,
     /// Whether it gets a pseudo-terminal of the sandbox as its controlling terminal and stdio, and of what size.
     pub pty: Option<WindowSize>,
+    /// Whether the last descriptor is the file by which it joins a cgroup of its own. Without one its main process
+    /// adopts the orphans among its descendants, so that they can be found while it lives.
+    pub joins: bool,
+}
+
+/// What the kernel tells when a process ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// Processor time, microseconds.
+    pub cpu_micros: u64,
+    /// Most memory of one process at a time, bytes.
+    pub peak_bytes: u64,
 }
 
 /// Who a command runs as.
@@ -218,6 +234,8 @@ pub enum Event {
         code: i32,
         /// The signal that ended it, if one did.
         signal: Option<i32>,
+        /// What it and the children that it waited for used.
+        used: Used,
     },
     /// Answer to [`Request::OpenFile`]; one descriptor, at offset 0.
     FileOpened {

@@ -18,6 +18,7 @@ mod sandbox;
 mod seccomp;
 mod sys;
 
+pub use cgroup::{CommandGroup, CommandGroups, GroupUsage};
 pub use doctor::{Check, Verdict, doctor};
 pub use enter::enter;
 pub use error::Error;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,7 +15,7 @@ use sandwire_init::wire::{Event, Request, Setup};
 
 use crate::Error;
 use crate::base::Layers;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CommandGroups};
 use crate::host::Host;
 use crate::overlay::{Style, overlay};
 use crate::sys::{self, Init};
@@ -57,6 +58,7 @@ pub struct Sandbox {
     init: Init,
     control: OwnedFd,
     cgroup: Cgroup,
+    groups: Option<Arc<CommandGroups>>,
     destroyed: bool,
 }
 
@@ -78,10 +80,11 @@ impl Sandbox {
             }
         };
         // From here on, dropping the value kills init and removes the cgroup.
-        let sandbox = Self { init, control: ours, cgroup, destroyed: false };
+        let mut sandbox = Self { init, control: ours, cgroup, groups: None, destroyed: false };
         drop(theirs);
         host.ids().apply(sandbox.init.pid).map_err(Error::host("map ids"))?;
         sandbox.set_up(host, spec, &mounts)?;
+        sandbox.groups = sandbox.cgroup.commands().map(Arc::new);
         rustix::io::ioctl_fionbio(&sandbox.control, true)
             .map_err(io::Error::from)
             .map_err(Error::host("fionbio"))?;
@@ -92,6 +95,12 @@ impl Sandbox {
     #[must_use]
     pub fn control(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
+    }
+
+    /// Makes the cgroups of commands; `None` where there can't be any.
+    #[must_use]
+    pub fn groups(&self) -> Option<Arc<CommandGroups>> {
+        self.groups.clone()
     }
 
     /// Kills everything inside, waits until it is gone, and removes the cgroup. Layers and mounts need no care:
@@ -107,6 +116,9 @@ impl Sandbox {
         if std::mem::replace(&mut self.destroyed, true) {
             return Ok(());
         }
+        if let Some(groups) = &self.groups {
+            groups.close();
+        }
         // Init is PID 1: the kernel kills all others of the namespace and waits for them first.
         let _ = pidfd_send_signal(&self.init.pidfd, Signal::KILL);
         waitid(WaitId::PidFd(self.init.pidfd.as_fd()), WaitIdOptions::EXITED)
@@ -121,6 +133,7 @@ impl Sandbox {
             hostname: spec.hostname.clone(),
             tmp_bytes: memory_file_bytes(spec.limits.memory_bytes),
             seccomp: host.seccomp().to_vec(),
+            leaf: self.cgroup.has_leaf(),
         };
         let entrances = self.cgroup.entrances()?;
         let fds: Vec<BorrowedFd<'_>> = mounts.iter().chain(&entrances).map(AsFd::as_fd).collect();

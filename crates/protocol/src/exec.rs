@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::extension::{Signal, Totals};
+use crate::extension::{Signal, Totals, Usage};
 use crate::limits::{COMMAND_TIMEOUT_DEFAULT, IDLE_TIMEOUT_DEFAULT, SESSION_TTL_DEFAULT};
 
 const SHELL: &str = "/bin/bash";
@@ -233,6 +233,9 @@ pub enum ServerFrame<'a> {
         /// By the extension.
         #[serde(default, flatten)]
         totals: Option<Totals>,
+        /// By the extension.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        usage: Option<Usage>,
     },
     /// By the extension: input up to here was taken.
     StdinAck {
@@ -263,7 +266,7 @@ impl ServerFrame<'_> {
     /// The end of a command, without the extension.
     #[must_use]
     pub fn exit(exit_code: i32) -> Self {
-        Self::Exit { exit_code, signal: None, totals: None }
+        Self::Exit { exit_code, signal: None, totals: None, usage: None }
     }
 }
 
@@ -383,8 +386,9 @@ mod tests {
             exit_code: 137,
             signal: Some(9),
             totals: Some(Totals { stdout_bytes: 5, stderr_bytes: 6 }),
+            usage: Some(Usage { cpu_ms: Some(7), ..Usage::default() }),
         };
-        let text = r#"{"type":"exit","exit_code":137,"signal":9,"stdout_bytes":5,"stderr_bytes":6}"#;
+        let text = r#"{"type":"exit","exit_code":137,"signal":9,"stdout_bytes":5,"stderr_bytes":6,"usage":{"cpu_ms":7}}"#;
         assert_eq!((json(&exit), serde_json::from_str(text).unwrap()), (text.to_owned(), exit));
         let signal: ClientFrame = serde_json::from_str(r#"{"type":"signal","signal":"SIGTERM"}"#).unwrap();
         assert_eq!(signal, ClientFrame::Signal { signal: Signal::Term });

@@ -135,6 +135,20 @@ pub struct Totals {
     pub stderr_bytes: u64,
 }
 
+/// What a command used; part of `exit`. A member is absent where the machine can't tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// Most memory at a time, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// Whether the kernel killed a process of it because the sandbox's memory was used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_killed: Option<bool>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

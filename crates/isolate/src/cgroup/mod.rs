@@ -4,6 +4,7 @@
 //! has none of them; and this server may be allowed to use some, all or none. Which is found by trying, and what
 //! can't be kept is said, never assumed.
 
+mod commands;
 mod detect;
 mod v1;
 mod v2;
@@ -19,6 +20,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use sandwire_protocol::{CgroupVersion, ResourceLimits};
 
 use crate::{Error, Limits};
+use commands::Kind;
+pub use commands::{CommandGroup, CommandGroups, GroupUsage};
 use detect::Hierarchies;
 
 /// The period over which processor time is counted, microseconds: the kernel's default.
@@ -26,6 +29,9 @@ const CPU_PERIOD: u64 = 100_000;
 
 /// How the names of this program's cgroups start.
 const PREFIX: &str = "sandwire-";
+
+/// What init's own cgroup is called, where it has one.
+const INIT_LEAF: &str = "init";
 
 /// Tries and pause while a cgroup is still busy: its last tasks are dead but not yet gone.
 const REMOVE_TRIES: u32 = 200;
@@ -56,6 +62,10 @@ enum Controllers {
 pub(crate) struct Cgroup {
     dirs: Vec<PathBuf>,
     entrance: &'static str,
+    /// Where init is, in the unified hierarchy: what has children there has no processes.
+    leaf: Option<PathBuf>,
+    /// Where the commands' own cgroups go.
+    commands: Option<(PathBuf, Kind)>,
 }
 
 impl Cgroups {
@@ -120,7 +130,11 @@ impl Cgroups {
             CgroupVersion::V1 => "tasks",
             CgroupVersion::V2 | CgroupVersion::None => "cgroup.procs",
         };
-        let cgroup = Cgroup { dirs: self.own_dirs().iter().map(|own| own.join(id)).collect(), entrance };
+        let commands = self.for_commands(id);
+        let dirs = self.own_dirs().iter().map(|own| own.join(id)).collect();
+        let unified = commands.as_ref().filter(|(_, kind)| *kind == Kind::Unified);
+        let leaf = unified.map(|(dir, _)| dir.join(INIT_LEAF));
+        let cgroup = Cgroup { dirs, entrance, leaf, commands };
         let made = cgroup.make().and_then(|()| self.apply(id, limits).map_err(Error::host("set limits")));
         match made {
             Ok(()) => Ok(cgroup),
@@ -148,6 +162,15 @@ impl Cgroups {
             return Err(Error::LimitUnavailable { resource, remedy: REMEDY.to_owned() });
         }
         Ok(())
+    }
+
+    /// Below which of a sandbox's directories its commands have theirs.
+    fn for_commands(&self, id: &str) -> Option<(PathBuf, Kind)> {
+        match &self.controllers {
+            Controllers::V1(groups) => groups.for_commands().map(|(dir, kind)| (dir.join(id), kind)),
+            Controllers::V2(place) => Some((place.dir.join(id), Kind::Unified)),
+            Controllers::None => None,
+        }
     }
 
     fn apply(&self, id: &str, limits: &Limits) -> io::Result<()> {
@@ -185,7 +208,24 @@ impl Cgroups {
 
 impl Cgroup {
     fn make(&self) -> Result<(), Error> {
-        self.dirs.iter().try_for_each(|dir| fs::create_dir(dir).map_err(Error::path("create", dir)))
+        let mut dirs = self.dirs.iter().chain(&self.leaf);
+        dirs.try_for_each(|dir| fs::create_dir(dir).map_err(Error::path("create", dir)))
+    }
+
+    /// Whether the last of the entrances is that of a leaf below the others'.
+    pub(crate) fn has_leaf(&self) -> bool {
+        self.leaf.is_some()
+    }
+
+    /// The cgroups of commands, once init is in its place; `None` where there can't be any.
+    pub(crate) fn commands(&self) -> Option<CommandGroups> {
+        let (dir, kind) = self.commands.clone()?;
+        match kind {
+            Kind::Unified => v2::count_memory_below(&dir),
+            Kind::Memory if !v1::is_hierarchical(&dir) => return None,
+            Kind::Memory | Kind::Pids => {}
+        }
+        Some(CommandGroups::new(dir, kind))
     }
 
     /// The files by which a process moves itself in, by writing "0".
@@ -194,13 +234,13 @@ impl Cgroup {
             let file = dir.join(self.entrance);
             Ok(File::options().write(true).open(&file).map_err(Error::path("open", &file))?.into())
         };
-        self.dirs.iter().map(open).collect()
+        self.dirs.iter().chain(&self.leaf).map(open).collect()
     }
 
-    /// Removes it; its processes must be dead.
+    /// Removes it and what is below; its processes must be dead.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         for dir in &self.dirs {
-            remove_when_idle(dir).map_err(Error::path("remove", dir))?;
+            remove_tree(dir).map_err(Error::path("remove", dir))?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sandwire_protocol::ResourceLimits;
 
+use super::commands::Kind;
 use super::detect::Hierarchies;
 use super::{CPU_PERIOD, cpu_quota};
 use crate::Limits;
@@ -50,6 +51,12 @@ impl Groups {
         dirs
     }
 
+    /// The hierarchy for the cgroups of commands.
+    pub(super) fn for_commands(&self) -> Option<(&Path, Kind)> {
+        let memory = self.memory.as_deref().map(|dir| (dir, Kind::Memory));
+        memory.or(self.pids.as_deref().map(|dir| (dir, Kind::Pids)))
+    }
+
     /// Writes the limits of one sandbox.
     pub(crate) fn apply(&self, id: &str, limits: &Limits) -> io::Result<()> {
         if let (Some(dir), Some(bytes)) = (&self.memory, limits.memory_bytes) {
@@ -76,6 +83,14 @@ fn limit_memory(dir: &Path, bytes: &str) -> io::Result<()> {
     }
     write_if_present(&with_swap, bytes)?;
     fs::write(&memory, bytes)
+}
+
+/// Whether the memory of a directory's children counts for it too. Kernels since 5.11 know nothing else; in older ones
+/// it can be chosen while there are no children, and without it a command would leave its sandbox's limit behind.
+pub(super) fn is_hierarchical(dir: &Path) -> bool {
+    let file = dir.join("memory.use_hierarchy");
+    let is = || fs::read_to_string(&file).map_or(true, |text| text.trim() == "1");
+    is() || (fs::write(&file, "1").is_ok() && is())
 }
 
 fn write_if_present(file: &Path, value: &str) -> io::Result<()> {

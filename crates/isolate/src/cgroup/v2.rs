@@ -76,6 +76,11 @@ impl Place {
     }
 }
 
+/// Has the memory of a directory's children counted one by one. Without it they serve as well for killing.
+pub(super) fn count_memory_below(dir: &Path) {
+    let _no_memory_controller = fs::write(dir.join("cgroup.subtree_control"), "+memory");
+}
+
 /// Writes the limits of one sandbox.
 pub(crate) fn apply(dir: &Path, limits: &Limits) -> io::Result<()> {
     if let Some(bytes) = limits.memory_bytes {
@@ -125,8 +130,12 @@ mod tests {
         let limits = Limits { memory_bytes: Some(1 << 20), pids: Some(9), cpu_millis: Some(1500) };
         let cgroup = groups.create("box", &limits).unwrap();
         let own = dir.path().join("ours/box");
-        fs::write(own.join("cgroup.procs"), "").unwrap();
-        assert_eq!(cgroup.entrances().unwrap().len(), 1);
+        for place in [&own, &own.join("init")] {
+            fs::write(place.join("cgroup.procs"), "").unwrap();
+        }
+        assert_eq!((cgroup.entrances().unwrap().len(), cgroup.has_leaf()), (2, true));
+        assert!(cgroup.commands().unwrap().take().is_ok());
+        assert_eq!(read(&own.join("cgroup.subtree_control")), "+memory");
         assert_eq!(read(&own.join("memory.max")), "1048576");
         assert_eq!(read(&own.join("pids.max")), "9");
         assert_eq!(read(&own.join("cpu.max")), "150000 100000");

@@ -11,6 +11,7 @@
     reason = "a test program: without the harness clippy does not know that"
 )]
 
+mod groups;
 mod inside;
 mod terminal;
 
@@ -49,6 +50,10 @@ const TESTS: &[Test] = &[
     ("a_kill_takes_the_jobs_of_a_terminal", terminal::a_kill_takes_the_jobs_of_a_terminal),
     ("signals_reach_the_group", terminal::signals_reach_the_group),
     ("signals_reach_nobody_else", terminal::signals_reach_nobody_else),
+    ("a_kill_takes_daemons", groups::a_kill_takes_daemons),
+    ("a_kill_is_faster_than_forks", groups::a_kill_is_faster_than_forks),
+    ("a_command_that_ate_the_memory_is_known", groups::a_command_that_ate_the_memory_is_known),
+    ("groups_do_not_pile_up", groups::groups_do_not_pile_up),
     ("nothing_is_left_behind", inside::nothing_is_left_behind),
 ];
 

@@ -37,6 +37,7 @@ impl Terminal {
             gid: user,
             groups: Vec::new(),
             pty: Some(size),
+            joins: false,
         });
         match ask(sandbox, &spawn) {
             (Event::Spawned { .. }, mut fds) => {
@@ -100,7 +101,7 @@ impl Terminal {
 
 fn exit(sandbox: &Sandbox, id: u64) -> (i32, Option<i32>) {
     match event(sandbox).0 {
-        Event::Exited { id: ended, code, signal } if ended == id => (code, signal),
+        Event::Exited { id: ended, code, signal, .. } if ended == id => (code, signal),
         other => panic!("{other:?}"),
     }
 }

@@ -4,8 +4,9 @@
 //! namespace can be made. All calls block.
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
-use sandwire_isolate::{Error, Host, Limits, SandboxSpec};
+use sandwire_isolate::{CommandGroups, Error, Host, Limits, SandboxSpec};
 use sandwire_protocol::Isolation;
 
 /// Makes sandboxes.
@@ -30,6 +31,8 @@ pub trait Backend: Send + Sync + 'static {
 pub trait Cell: Send + Sync {
     /// The non-blocking socket to its `init`.
     fn control(&self) -> BorrowedFd<'_>;
+    /// Makes the cgroups of its commands; `None` where there can't be any.
+    fn groups(&self) -> Option<Arc<CommandGroups>>;
     /// Kills everything in it.
     ///
     /// # Errors
@@ -74,6 +77,10 @@ impl Backend for Host {
 impl Cell for sandwire_isolate::Sandbox {
     fn control(&self) -> BorrowedFd<'_> {
         sandwire_isolate::Sandbox::control(self)
+    }
+
+    fn groups(&self) -> Option<Arc<CommandGroups>> {
+        sandwire_isolate::Sandbox::groups(self)
     }
 
     fn destroy(self: Box<Self>) -> Result<(), String> {

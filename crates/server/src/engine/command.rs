@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use sandwire_protocol::extension::Usage;
 use sandwire_protocol::limits::{ATTACHMENTS_MAX, COMMAND_SECONDS_MAX, STDIN_BUFFER_MAX, STDIN_STALL};
 use sandwire_protocol::{CommandSpec, ErrorType, Signal, StreamKind, Totals};
 use tokio::sync::{Notify, watch};
@@ -61,6 +62,7 @@ pub struct Command {
     kill_on_disconnect: bool,
     pty: bool,
     spawning: OnceLock<Duration>,
+    usage: OnceLock<Usage>,
     state: Mutex<State>,
     stdin: Stdin,
     /// To the attachments: there is output, or the phase moved.
@@ -126,6 +128,7 @@ impl Command {
             kill_on_disconnect: spec.kill_on_disconnect == Some(true),
             pty: spec.pty == Some(true),
             spawning: OnceLock::new(),
+            usage: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Starting,
                 streams: [Stream::new(now), Stream::new(now)],
@@ -157,6 +160,11 @@ impl Command {
     /// How long its start took, from the request to `init` to its answer; known once it has started.
     pub fn spawning(&self) -> Option<Duration> {
         self.spawning.get().copied()
+    }
+
+    /// What it used; known once its main process ended.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage.get().copied()
     }
 
     pub(super) fn timeout(&self) -> Option<Duration> {
@@ -331,6 +339,10 @@ impl Command {
         self.spawning.get_or_init(|| spawning);
         lock(&self.state).phase = Phase::Running { pid };
         self.changed.send_replace(());
+    }
+
+    pub(super) fn used(&self, usage: Usage) {
+        self.usage.get_or_init(|| usage);
     }
 
     /// Appends output; what comes after the end is nobody's.

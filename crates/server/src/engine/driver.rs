@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 
 use sandwire_isolate::wire::{Account, Event, Failure, Request, Spawn};
@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::channel::Channel;
 use super::command::{Command, End, Idle, timed_out};
 use super::fault::Fault;
+use super::group::Group;
 use super::launch::{Launch, check_ids, root};
 use super::link::{Exited, Link, NotStarted, Reports, Started};
 use super::requests;
@@ -56,9 +57,10 @@ pub(super) async fn drive(
         }
     };
     let owner = owner(&account);
-    let spawn = launch.spawn(account);
+    let (group, entrance) = Group::take(link);
+    let spawn = launch.spawn(account, entrance.is_some());
     let number = spawn.id;
-    let (exited, stdio) = match start(command, link, spawn, owner).await {
+    let (exited, stdio) = match start(command, link, spawn, owner, entrance).await {
         Ok(started) => started,
         Err(StartError::Refused(refused)) => {
             command.finish(End::Failed(names.explain(&refused.failure)));
@@ -87,7 +89,7 @@ pub(super) async fn drive(
     };
     let feed = command.stdin().feed(stdin);
     let mut pumps = std::pin::pin!(pumps);
-    let watch = Watch::new(command, link, number, started_at, window);
+    let watch = Watch::new(command, link, &group, number, started_at, window);
     let (end, drained) = watch.until_over(exited, pumps.as_mut(), std::pin::pin!(feed)).await;
     command.finish(end);
     if !drained {
@@ -137,10 +139,12 @@ async fn start(
     link: &Link,
     spawn: Spawn,
     owner: Option<(u32, u32)>,
+    entrance: Option<OwnedFd>,
 ) -> Result<(oneshot::Receiver<Exited>, Stdio), StartError> {
     let (number, terminal) = (spawn.id, spawn.pty.is_some());
     let pipes = if terminal { None } else { Some(Stdio::pipes(owner).map_err(StartError::NoChannels)?) };
-    let fds: Vec<_> = pipes.iter().flat_map(|(_, children)| children).map(AsFd::as_fd).collect();
+    let stdio = pipes.iter().flat_map(|(_, children)| children);
+    let fds: Vec<_> = stdio.chain(&entrance).map(AsFd::as_fd).collect();
     let asked = Instant::now();
     let answered = timeout(START_DEADLINE, async {
         let Reports { started, exited } = link.spawn(spawn, &fds).await?;
@@ -225,6 +229,7 @@ async fn pump(command: &Command, kind: StreamKind, channel: Channel) {
 struct Watch<'a> {
     command: &'a Command,
     link: &'a Link,
+    group: &'a Group,
     number: u64,
     /// Its terminal, if it has one.
     window: Option<Channel>,
@@ -243,6 +248,7 @@ impl<'a> Watch<'a> {
     fn new(
         command: &'a Command,
         link: &'a Link,
+        group: &'a Group,
         number: u64,
         started_at: Instant,
         window: Option<Channel>,
@@ -251,6 +257,7 @@ impl<'a> Watch<'a> {
         Self {
             command,
             link,
+            group,
             number,
             window,
             deadline,
@@ -283,6 +290,7 @@ impl<'a> Watch<'a> {
                     Ok(exit) => {
                         // What the main process left is killed once more, if there is a reason to.
                         self.killed = None;
+                        self.command.used(self.group.usage(exit.used));
                         self.draining = Instant::now();
                         self.exit = Some((exit, self.draining));
                     }
@@ -306,8 +314,10 @@ impl<'a> Watch<'a> {
         if kills > self.kills || (self.killed.is_none() && self.must_die(now)) {
             self.kills = kills;
             self.killed.get_or_insert(now);
-            // One that does not even take the message is found out by what does not follow.
-            let _taken = timeout(KILL_GRACE, self.link.kill(self.number)).await;
+            if !self.group.kill().await {
+                // One that does not even take the message is found out by what does not follow.
+                let _taken = timeout(KILL_GRACE, self.link.kill(self.number)).await;
+            }
         }
     }
 
@@ -335,7 +345,7 @@ impl<'a> Watch<'a> {
     }
 
     fn verdict(&mut self, now: Instant, drained: bool) -> Option<End> {
-        let Some((Exited { code, signal }, died)) = self.exit else {
+        let Some((Exited { code, signal, .. }, died)) = self.exit else {
             let stuck = self.killed.is_some_and(|killed| now >= killed + KILL_GRACE);
             return stuck.then(|| {
                 self.link.give_up("a killed command does not end");

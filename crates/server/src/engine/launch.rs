@@ -143,12 +143,14 @@ impl Launch {
     }
 
     /// The process, for who was looked up.
-    pub(super) fn spawn(self, account: Account) -> Spawn {
+    ///
+    /// `joins`: it gets a cgroup of its own.
+    pub(super) fn spawn(self, account: Account, joins: bool) -> Spawn {
         let Self { number: id, argv, env: own, cwd, pty, .. } = self;
         let mut env = defaults(&account, pty.is_some());
         env.extend(own);
         let Account { uid, gid, groups, .. } = account;
-        Spawn { id, argv, env: env.into_iter().collect(), cwd, uid, gid, groups, pty }
+        Spawn { id, argv, env: env.into_iter().collect(), cwd, uid, gid, groups, pty, joins }
     }
 }
 

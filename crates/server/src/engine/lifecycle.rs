@@ -125,7 +125,7 @@ impl Sandbox {
             backend.create(&spec).map(|cell| (cell, began.elapsed()))
         });
         let (cell, took) = made.await.unwrap_or_else(|error| Err(failed(error.to_string())))?;
-        match Link::new(cell.control()) {
+        match Link::new(cell.control(), cell.groups()) {
             Ok(link) => {
                 self.resources.makings.observe(took.as_secs_f64());
                 self.made(took);

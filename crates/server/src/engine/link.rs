@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use sandwire_isolate::socket;
-use sandwire_isolate::wire::{Event, Failure, Request, Spawn};
+use sandwire_isolate::wire::{Event, Failure, Request, Spawn, Used};
+use sandwire_isolate::{CommandGroups, socket};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::{SetOnce, oneshot};
@@ -50,11 +50,14 @@ pub(super) struct Exited {
     /// Exit code, or 128 + signal number.
     pub(super) code: i32,
     pub(super) signal: Option<i32>,
+    pub(super) used: Used,
 }
 
 pub(super) struct Link {
     /// A SEQPACKET socket; all that is used of the type is its registration with the runtime.
     socket: UnixDatagram,
+    /// Where the sandbox's commands get cgroups from, if they can have any.
+    groups: Option<Arc<CommandGroups>>,
     waiting: Mutex<Waiting>,
     numbers: AtomicU64,
     closed: CancellationToken,
@@ -72,14 +75,20 @@ struct Waiting {
 
 impl Link {
     /// Takes over a non-blocking socket.
-    pub(super) fn new(control: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(super) fn new(control: BorrowedFd<'_>, groups: Option<Arc<CommandGroups>>) -> io::Result<Self> {
         Ok(Self {
+            groups,
             socket: UnixDatagram::from_std(control.try_clone_to_owned()?.into())?,
             waiting: Mutex::default(),
             numbers: AtomicU64::new(1),
             closed: CancellationToken::new(),
             given_up: SetOnce::new(),
         })
+    }
+
+    /// Makes cgroups for commands.
+    pub(super) fn groups(&self) -> Option<&Arc<CommandGroups>> {
+        self.groups.as_ref()
     }
 
     /// A number that names a command or a request of this sandbox.
@@ -140,8 +149,8 @@ impl Link {
                 waiting.exits.remove(&id);
                 answer(waiting.starts.remove(&id), Err(NotStarted { failure, begun }));
             }
-            Event::Exited { id, code, signal } => {
-                answer(waiting.exits.remove(&id), Exited { code, signal });
+            Event::Exited { id, code, signal, used } => {
+                answer(waiting.exits.remove(&id), Exited { code, signal, used });
             }
             Event::UserFound { req, .. }
             | Event::FileOpened { req, .. }
@@ -155,7 +164,8 @@ impl Link {
         }
     }
 
-    /// Starts a command with these stdin, stdout and stderr, or none of them for one with a terminal.
+    /// Starts a command with these stdin, stdout and stderr, or none of them for one with a terminal, and then the
+    /// entrance of its cgroup if it has one.
     pub(super) async fn spawn(&self, spawn: Spawn, fds: &[BorrowedFd<'_>]) -> Result<Reports, Fault> {
         let (id, (start, started), (exit, exited)) = (spawn.id, oneshot::channel(), oneshot::channel());
         {

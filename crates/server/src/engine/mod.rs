@@ -15,6 +15,7 @@ mod events;
 mod fault;
 mod files;
 pub(crate) mod garbage;
+mod group;
 mod journal;
 mod launch;
 mod lifecycle;

@@ -393,6 +393,11 @@ impl Sandbox {
     /// Expires old commands. Returns whether the sandbox is to be deleted, as it has been stopped for long enough.
     pub(super) fn sweep(&self) -> bool {
         self.commands.sweep();
+        if let Ok(link) = self.link()
+            && let Some(groups) = link.groups()
+        {
+            groups.sweep();
+        }
         if self.commands.running() > 0 {
             self.activity.touch();
         }

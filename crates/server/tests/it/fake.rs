@@ -89,6 +89,10 @@ impl Cell for FakeCell {
         self.control.as_fd()
     }
 
+    fn groups(&self) -> Option<Arc<sandwire_isolate::CommandGroups>> {
+        None
+    }
+
     fn destroy(self: Box<Self>) -> Result<(), String> {
         self.init.kill_all();
         Ok(())
@@ -192,7 +196,7 @@ impl Init {
             drop(slave);
             let signal = status.signal();
             let code = status.code().unwrap_or_else(|| 128 + signal.unwrap_or_default());
-            init.say(&Event::Exited { id, code, signal }, &[]);
+            init.say(&Event::Exited { id, code, signal, used: wire::Used::default() }, &[]);
         });
     }
 

@@ -276,7 +276,9 @@ impl Session {
                 self.on_output(StreamKind::Stderr, output.offset, owned(output.data), now)
             }
             (_, ServerFrame::StdinAck { offset }) => Step::Taken(offset),
-            (_, ServerFrame::Exit { exit_code, signal, totals }) => self.on_exit(exit_code, signal, totals),
+            (_, ServerFrame::Exit { exit_code, signal, totals, .. }) => {
+                self.on_exit(exit_code, signal, totals)
+            }
         }
     }
 

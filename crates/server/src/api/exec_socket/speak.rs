@@ -103,9 +103,11 @@ impl Speaker<'_> {
             End::Failed(fault) => return Ok(Close::Refuse(fault)),
         };
         let frame = match self.dialect {
-            Dialect::Plain => ServerFrame::Exit { exit_code, signal: None, totals: None },
+            Dialect::Plain => ServerFrame::exit(exit_code),
             Dialect::Extended => {
-                ServerFrame::Exit { exit_code, signal, totals: Some(self.attachment.command().totals()) }
+                let command = self.attachment.command();
+                let (totals, usage) = (Some(command.totals()), command.usage());
+                ServerFrame::Exit { exit_code, signal, totals, usage }
             }
         };
         self.sender.feed(encode(&frame)).await?;

@@ -12,7 +12,7 @@ fn try_launch(spec: &CommandSpec, ids: IdMapping) -> Result<Launch, Fault> {
 }
 
 fn root_spawn(spec: &CommandSpec) -> Spawn {
-    try_launch(spec, IdMapping::Range).unwrap().spawn(root())
+    try_launch(spec, IdMapping::Range).unwrap().spawn(root(), false)
 }
 
 fn user(user: &str) -> CommandSpec {
@@ -60,7 +60,7 @@ fn layers_merge_and_the_later_wins() {
 
     let plain = launched(CommandSpec { env: Some(env([("C", "own")])), ..CommandSpec::new("x") });
     assert_eq!(plain.user(), Some("ada"));
-    let spawn = plain.spawn(root());
+    let spawn = plain.spawn(root(), false);
     assert_eq!(["A", "B", "C", "PATH"].map(|n| get(&spawn, n).unwrap()), ["config", "vars", "own", "/x"]);
     assert_eq!(spawn.cwd, "/srv");
 
@@ -70,12 +70,12 @@ fn layers_merge_and_the_later_wins() {
     let own = RunConfig { user: Some("0".into()), work_dir: Some("/opt".into()), env_vars: None };
     let replaced = launched(CommandSpec { run_config: Some(own), ..CommandSpec::new("x") });
     assert_eq!((replaced.user(), replaced.cwd.as_str()), (None, "/opt"));
-    assert_eq!(get(&replaced.spawn(root()), "B"), Some("vars"));
+    assert_eq!(get(&replaced.spawn(root(), false), "B"), Some("vars"));
 }
 
 #[test]
 fn homes_and_names_come_from_the_account() {
-    let spawn = |account: Account| try_launch(&user("ada"), IdMapping::Range).unwrap().spawn(account);
+    let spawn = |account: Account| try_launch(&user("ada"), IdMapping::Range).unwrap().spawn(account, false);
     let ada =
         Account { uid: 1000, gid: 100, groups: vec![5], name: Some("ada".into()), home: Some("/h".into()) };
     let found = spawn(ada.clone());
