@@ -116,7 +116,11 @@ async fn only_who_asks_gets_it() {
     say(&mut socket, &spec).await;
     let all = listen(&mut socket).await;
     assert_eq!(all.output, [b"a\xff".to_vec(), Vec::new()]);
-    assert_eq!(all.last, json!({"type": "exit", "exit_code": 3, "stdout_bytes": 2, "stderr_bytes": 0}));
+    assert_eq!(
+        all.last,
+        json!({"type": "exit", "exit_code": 3, "stdout_bytes": 2, "stderr_bytes": 0,
+        "usage": {"cpu_ms": 5, "peak_memory_bytes": 4096}})
+    );
     assert_eq!((&all.started["stdin_offset"], all.close), (&json!(0), Some(1000)));
     let plain = fixture.talk(std::slice::from_ref(&spec)).await;
     assert_eq!((plain.stdout.as_str(), &plain.last), ("a\u{FFFD}", &json!({"type": "exit", "exit_code": 3})));

@@ -28,6 +28,8 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 pub(crate) const KEY: &str = "secret";
+/// What every command is said to have used.
+const USED: wire::Used = wire::Used { cpu_micros: 5999, peak_bytes: 4096 };
 /// A sandbox of this name can't be made.
 pub(crate) const BROKEN: &str = "broken";
 
@@ -196,7 +198,7 @@ impl Init {
             drop(slave);
             let signal = status.signal();
             let code = status.code().unwrap_or_else(|| 128 + signal.unwrap_or_default());
-            init.say(&Event::Exited { id, code, signal, used: wire::Used::default() }, &[]);
+            init.say(&Event::Exited { id, code, signal, used: USED }, &[]);
         });
     }
 
