@@ -36,6 +36,14 @@ export async function build(profile = "release") {
   for (const name of ["sandwired", "sandwire-init"]) await place(join(target, name), join(home, name), 0o755);
 }
 
+/** `sandwired` with debug assertions, which a test can let die at certain places; resolves with its path. */
+export async function buildDebugServer() {
+  await step("compile sandwired (debug)", (progress) =>
+    cargo(["build", "--locked", "-p", "sandwire-server", "--bin", "sandwired"], progress),
+  );
+  return join(root, "target", "debug", "sandwired");
+}
+
 async function addon(flags, progress) {
   const cli = join(root, "node_modules", "@napi-rs", "cli", "dist", "cli.js");
   const files = ["--platform", "--js", "binding.js", "--dts", "binding.d.ts"];

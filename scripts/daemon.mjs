@@ -3,7 +3,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 
 import { platformName } from "./platform.mjs";
@@ -11,11 +11,15 @@ import { root } from "./step.mjs";
 
 const apiKey = "a-key-for-tests";
 
-/** Starts a server on `stateDir`; resolves when it is ready. It ends with this process at the latest. */
-export async function startDaemon(stateDir) {
-  const program = join(root, "npm", platformName(), "sandwired");
+const installed = join(root, "npm", platformName(), "sandwired");
+
+/**
+ * Starts a server on `stateDir`; resolves when it is ready. It ends with this process at the latest. Another `program`
+ * still uses the installed `sandwire-init`.
+ */
+export async function startDaemon(stateDir, { program = installed, env = {} } = {}) {
   const child = spawn(program, ["serve", "--listen", "127.0.0.1:0", "--state-dir", stateDir], {
-    env: { ...process.env, SANDWIRED_API_KEY: apiKey },
+    env: { ...process.env, SANDWIRED_API_KEY: apiKey, SANDWIRE_INIT: `${dirname(installed)}/sandwire-init`, ...env },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = once(child, "exit");

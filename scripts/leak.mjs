@@ -40,9 +40,17 @@ export async function leakOfKill(stateDir, { count }) {
   client.close();
   await first.end("SIGKILL");
   const second = await startDaemon(stateDir);
+  await deleteAll(second);
   const restarted = await settle(stateDir, { processes: before.processes + 1, sandboxFiles: 0 });
   await second.end("SIGTERM");
   return { before, busy, restarted, afterEnd: await settleLike(stateDir, before) };
+}
+
+/** What a killed server had is there again, stopped. */
+async function deleteAll(server) {
+  const client = new SandboxClient(server.config);
+  for (const sandbox of await client.listSandboxes()) await sandbox.delete();
+  client.close();
 }
 
 /** The copy of the host's /etc stays in the state directory: the number of all files may differ. */

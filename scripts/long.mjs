@@ -4,14 +4,15 @@
 import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 
-import { build } from "./build.mjs";
+import { build, buildDebugServer } from "./build.mjs";
+import { crashAtPlaces, crashUnderLoad } from "./crash.mjs";
 import { manyCutRuns } from "./cut.mjs";
 import { fuzzAll } from "./fuzz.mjs";
 import { leakOfDeletes, leakOfKill } from "./leak.mjs";
 import { main, step, StepError } from "./step.mjs";
 import { withWorkDirectory } from "./workdir.mjs";
 
-const runs = { cut, fuzz, leak };
+const runs = { crash, cut, fuzz, leak };
 
 /** R1: `count` runs of 100 MB through cuts, 100 unless told. */
 async function cut(work, count = 100) {
@@ -19,6 +20,21 @@ async function cut(work, count = 100) {
   await step(`${count} runs of 100 MB through a proxy that cuts`, async (progress) => {
     const cuts = await manyCutRuns(stateDir, { count, atOnce: 10, bytes: 100_000_000, progress });
     return `every SHA-256 equal, ${cuts} cuts`;
+  });
+}
+
+/** R2: the server dies at every place of a debug build, then under load, so many times, 50 unless told. */
+async function crash(work, rounds = 50) {
+  const program = await buildDebugServer();
+  await step("the server dies at each place in turn", async (progress) => {
+    const stateDir = await mkdtemp(join(work, "crash-"));
+    const { places, sandboxes } = await crashAtPlaces(stateDir, { program, progress });
+    return `${places} places, ${sandboxes} sandboxes as they must be`;
+  });
+  await step(`kill -9 under load, ${rounds} times`, async (progress) => {
+    const stateDir = await mkdtemp(join(work, "crash-"));
+    const totals = await crashUnderLoad(stateDir, { rounds, atOnce: 6, progress });
+    return `${totals.requests} requests; compared ${totals.sandboxes} sandboxes and ${totals.files} files`;
   });
 }
 

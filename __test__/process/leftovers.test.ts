@@ -40,6 +40,12 @@ async function start(): Promise<Running> {
 const ended = (child: ChildProcess) =>
   new Promise<number | string | null>((resolve) => child.once("exit", (code, signal) => resolve(signal ?? code)));
 
+async function end() {
+  const exit = ended(server.child);
+  server.child.kill("SIGTERM");
+  expect(await exit).toBe(0);
+}
+
 const allProcesses = () => readdirSync("/proc").filter((name) => /^\d+$/.test(name));
 
 /** What a read gives, or nothing where the process is gone or not ours to look at. */
@@ -156,7 +162,7 @@ it("200 sandboxes, made, used and deleted", async () => {
   expect(await leftovers()).toEqual(clean);
 });
 
-it("200 live sandboxes when the server is killed: the next start cleans up", async () => {
+it("200 live sandboxes when the server is killed: nothing of them runs, and once deleted nothing is left", async () => {
   const idle = holdings(server);
   const ids = (await makeMany(200)).map(({ id }) => id ?? "?");
   const processes = descendants(server.pid);
@@ -170,6 +176,9 @@ it("200 live sandboxes when the server is killed: the next start cleans up", asy
   await until(() => !processes.some(lives));
   server = await start();
   await until(() => cgroupsOf(ids).length === 0);
+  const stopped = await server.client.listSandboxes();
+  expect(stopped.map(({ id, status }) => [id, status]).sort()).toEqual(ids.map((id) => [id, "stopped"]).sort());
+  for (const sandbox of stopped) await sandbox.delete();
   await vi.waitFor(async () => expect(await leftovers()).toEqual(clean), { timeout: 60_000, interval: 100 });
   expect(keepersOf(spaces)).toEqual([]);
   const { processes: left, mounts } = holdings(server);
@@ -178,15 +187,17 @@ it("200 live sandboxes when the server is killed: the next start cleans up", asy
   expect((await sandbox.run("echo again")).stdout).toBe("again\n");
 });
 
-it("live sandboxes when the server is asked to end", async () => {
+it("live sandboxes when the server is asked to end: only their files stay", async () => {
   const ids = (await make(10)).map(({ id }) => id ?? "?");
   const processes = descendants(server.pid);
   const spaces = netNamespaces(processes);
-  const end = ended(server.child);
-  server.child.kill("SIGTERM");
-  expect(await end).toBe(0);
+  await end();
   expect(processes.filter(lives)).toEqual([]);
   expect(keepersOf(spaces)).toEqual([]);
   expect(cgroupsOf(ids)).toEqual([]);
+  expect((await leftovers()).sandboxFiles).toBeGreaterThan(0);
+  server = await start();
+  for (const sandbox of await server.client.listSandboxes()) await sandbox.delete();
+  await end();
   expect(await leftovers()).toEqual(clean);
 });
