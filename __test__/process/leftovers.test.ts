@@ -137,6 +137,7 @@ it("200 sandboxes, made, used and deleted", async () => {
   // A first round opens the connections that the client keeps.
   await Promise.all((await make(20)).map((sandbox) => sandbox.delete()));
   await until(() => descendants(server.pid).length === 0);
+  await until(async () => (await leftovers()).sandboxFiles === 0);
   const before = holdings(server);
   const ids: string[] = [];
   const spaces = new Set<string>();
