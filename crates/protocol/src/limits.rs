@@ -235,9 +235,6 @@ pub const IDLE_TTL_DEFAULT: u64 = 600;
 /// Default time from a sandbox's stop to its deletion, seconds: 14 days (section 7.2).
 pub const DELETE_AFTER_STOP_DEFAULT: u64 = 14 * 24 * 3600;
 
-/// Default page of a list. Above [`PAGE_MAX`], as clients that know no pages read only the first one.
-pub const PAGE_DEFAULT: usize = 1000;
-
 /// Labels of a sandbox, and the longest key or value of one, bytes: they are notes, not storage.
 pub const LABELS_MAX: usize = 64;
 /// See [`LABELS_MAX`].

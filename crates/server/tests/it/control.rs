@@ -124,28 +124,12 @@ async fn both_list_shapes_have_the_same_content() {
     for name in ["one", "two", "three"] {
         server.call("POST", BOXES, json!({"name": name, "wait_for_ready": true}).to_string()).await;
     }
-    let names = |list: &serde_json::Value| -> Vec<String> {
-        list.as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
-    };
     let (_, list) = server.call("GET", BOXES, "").await;
     assert_eq!(list["items"], list["sandboxes"]);
     assert_eq!(
-        (names(&list["items"]).len(), &list["next_cursor"], &list["offset"]),
+        (list["items"].as_array().unwrap().len(), &list["next_cursor"], &list["offset"]),
         (3, &json!(null), &json!(0))
     );
-    let (_, page) =
-        server.call("GET", &format!("{BOXES}?page_size=2&sort_by=name&sort_order=desc"), "").await;
-    assert_eq!(
-        (names(&page["items"]), &page["next_cursor"]),
-        (vec!["two".into(), "three".into()], &json!("2"))
-    );
-    let (_, rest) =
-        server.call("GET", &format!("{BOXES}?page_size=2&sort_by=name&sort_order=desc&cursor=2"), "").await;
-    assert_eq!((names(&rest["items"]), &rest["next_cursor"]), (vec!["one".into()], &json!(null)));
-    let (_, some) = server.call("GET", &format!("{BOXES}?name_contains=O&status=ready"), "").await;
-    assert_eq!(names(&some["items"]), ["one", "two"]);
-    assert_eq!(server.call("GET", &format!("{BOXES}?label=a"), "").await.0, 501);
-    assert_eq!(server.call("GET", &format!("{BOXES}?limit=x"), "").await.0, 422);
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ mod lifecycle;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
+mod lists;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod services;
