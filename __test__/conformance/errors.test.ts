@@ -14,7 +14,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { rejection } from "../rejection.js";
-import { later, startOfficial, withSandbox } from "./official.js";
+import { startOfficial, withSandbox } from "./official.js";
 
 describe("error classes", () => {
   let official: Awaited<ReturnType<typeof startOfficial>>;
@@ -55,11 +55,18 @@ describe("error classes", () => {
     }
   });
 
-  later("an unknown sandbox is not found by what changes one", async () => {
+  test("an unknown sandbox is not found by what changes one", async () => {
     for (const call of [
       () => client.updateSandbox("nobody", "somebody"),
       () => client.startSandbox("nobody"),
       () => client.stopSandbox("nobody"),
+    ]) {
+      expect(await rejection(call())).toBeInstanceOf(LangSmithResourceNotFoundError);
+    }
+  });
+
+  test("links of an unknown sandbox are not found", async () => {
+    for (const call of [
       () => client.generateDownloadURL("nobody", "/tmp/file"),
       () => client.serviceUrl("nobody", { port: 80 }),
     ]) {
@@ -73,13 +80,14 @@ describe("error classes", () => {
     expect(error.field).toBe("name");
   });
 
-  later("what a sandbox can't run with is a validation error", async () => {
+  test("what a sandbox can't run with is a validation error", async () => {
     const error = await rejection(client.createSandbox({ runConfig: { work_dir: "relative" } }));
     expect(error, error.message).toBeInstanceOf(LangSmithValidationError);
-    expect(error.field).toBe("work_dir");
+    expect(error.field).toBe("run_config");
+    expect(error.message).toContain("work_dir");
   });
 
-  later("a rename to a taken name is a conflict", async () => {
+  test("a rename to a taken name is a conflict", async () => {
     await withSandbox(client, (one) =>
       withSandbox(client, async (other) => {
         const error = await rejection(client.updateSandbox(other.name, one.name));
@@ -89,7 +97,7 @@ describe("error classes", () => {
     );
   });
 
-  later("what is stopped is not stopped again, what runs is not started", async () => {
+  test("what is stopped is not stopped again, what runs is not started", async () => {
     await withSandbox(client, async ({ name }) => {
       expect(await rejection(client.startSandbox(name))).toBeInstanceOf(LangSmithSandboxError);
       await client.stopSandbox(name);
@@ -98,7 +106,7 @@ describe("error classes", () => {
     });
   });
 
-  later("waiting for a stopped sandbox ends with its status", async () => {
+  test("waiting for a stopped sandbox ends with its status", async () => {
     await withSandbox(client, async ({ name }) => {
       await client.stopSandbox(name);
       const error = await rejection(client.waitForSandbox(name, { timeout: 0.1, pollInterval: 0.05 }));

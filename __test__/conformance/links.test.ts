@@ -1,10 +1,10 @@
 // Links that work without the key: downloads and services.
 
 import type { Sandbox, SandboxClient, ServiceUrl } from "langsmith/sandbox";
-import { afterAll, beforeAll, describe, expect } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { rejection } from "../rejection.js";
-import { later, startOfficial } from "./official.js";
+import { resolveLocalNames, startOfficial } from "./official.js";
 
 const text = "zażółć\n";
 
@@ -13,6 +13,7 @@ describe("links", () => {
   let client: SandboxClient;
   let sandbox: Sandbox;
   beforeAll(async () => {
+    resolveLocalNames();
     official = await startOfficial();
     client = official.client;
     sandbox = await client.createSandbox();
@@ -30,7 +31,7 @@ describe("links", () => {
   const service = (port: number, expiresInSeconds?: number) =>
     client.serviceUrl(sandbox.name, { port, expiresInSeconds }) as Promise<ServiceUrl>;
 
-  later("a download link needs no key", async () => {
+  test("a download link needs no key", async () => {
     const link = await sandbox.generateDownloadURL("/srv/site/index.html");
     expect(link.expires_at).toBeNull();
     expect(await (await fetch(link.download_url)).text()).toBe(text);
@@ -40,7 +41,7 @@ describe("links", () => {
     expect([part.status, await part.text()]).toEqual([206, "za"]);
   });
 
-  later("a download link says how the file is shown, and when it ends", async () => {
+  test("a download link says how the file is shown, and when it ends", async () => {
     const link = await client.generateDownloadURL(sandbox.name, "/srv/site/index.html", {
       contentType: "text/plain; charset=utf-8",
       contentDisposition: "attachment",
@@ -52,7 +53,7 @@ describe("links", () => {
     expect(headers.get("content-disposition")).toMatch(/^attachment/);
   });
 
-  later("a changed download link is refused", async () => {
+  test("a changed download link is refused", async () => {
     const { download_url, token } = await sandbox.generateDownloadURL("/srv/site/index.html");
     const middle = token.length >> 1;
     const forged = token.slice(0, middle) + (token[middle] === "A" ? "B" : "A") + token.slice(middle + 1);
@@ -60,7 +61,7 @@ describe("links", () => {
     expect([401, 403, 404]).toContain((await fetch(download_url.replace(token, forged))).status);
   });
 
-  later("a service answers whoever has its token", async () => {
+  test("a service answers whoever has its token", async () => {
     const url = await service(8000, 600);
     expect(await (await url.fetch("/")).text()).toBe(text);
     expect(await (await url.fetch("below/page.txt")).text()).toBe("below");
@@ -68,16 +69,16 @@ describe("links", () => {
     expect([401, 403]).toContain((await fetch(await url.serviceUrl())).status);
   });
 
-  later("a service URL renews itself", async () => {
+  test("a service URL renews itself", async () => {
     // It has less left than the margin of this client, so each use asks for another.
     expect((await (await service(8000, 5)).fetch("/")).status).toBe(200);
   });
 
-  later("nothing listens", async () => {
+  test("nothing listens", async () => {
     expect((await (await service(9)).fetch("/")).status).toBe(502);
   });
 
-  later("login mode is not in the local server", async () => {
+  test("login mode is not in the local server", async () => {
     const error = await rejection(client.serviceUrl(sandbox.name, { port: 8000, access: "workspace" }));
     expect(error.message).toMatch(/login/);
   });

@@ -49,10 +49,11 @@ describe("sandboxes", () => {
     }
   });
 
-  test("a name can be taken only once", async () => {
-    await withSandbox(client, async ({ name }) => {
+  test("a name is taken once: asking again for the same gives the same, for another is refused", async () => {
+    await withSandbox(client, async ({ id, name }) => {
+      expect((await client.createSandbox({ name })).id).toBe(id);
       // The official client has no class of its own for 409 on a create.
-      const error = await rejection(client.createSandbox({ name }));
+      const error = await rejection(client.createSandbox({ name, idleTtlSeconds: 120 }));
       expect(error).toBeInstanceOf(LangSmithSandboxError);
       expect(error.message).toContain(name);
       expect((await client.listSandboxes()).filter((sandbox) => sandbox.name === name)).toHaveLength(1);
@@ -65,7 +66,7 @@ describe("sandboxes", () => {
     });
   });
 
-  later("lifetimes have defaults and are kept as asked", async () => {
+  test("lifetimes have defaults and are kept as asked", async () => {
     await withSandbox(client, async (sandbox) => {
       expect([sandbox.idle_ttl_seconds, sandbox.delete_after_stop_seconds]).toEqual([600, 14 * 24 * 60 * 60]);
     });
@@ -77,7 +78,7 @@ describe("sandboxes", () => {
     );
   });
 
-  later("a rename keeps id and data plane", async () => {
+  test("a rename keeps id and data plane", async () => {
     await withSandbox(client, async (sandbox) => {
       const name = `${sandbox.name}-renamed`;
       const renamed = await client.updateSandbox(sandbox.name, name);
@@ -87,7 +88,7 @@ describe("sandboxes", () => {
     });
   });
 
-  later("an update changes what it names and nothing else", async () => {
+  test("an update changes what it names and nothing else", async () => {
     await withSandbox(client, async ({ name, id, delete_after_stop_seconds }) => {
       const updated = await client.updateSandbox(name, { idleTtlSeconds: 0 });
       expect([updated.idle_ttl_seconds, updated.delete_after_stop_seconds]).toEqual([0, delete_after_stop_seconds]);
@@ -97,7 +98,7 @@ describe("sandboxes", () => {
     });
   });
 
-  later("the run configuration of a sandbox is the default of its commands", async () => {
+  test("the run configuration of a sandbox is the default of its commands", async () => {
     const runConfig = { work_dir: "/tmp", env_vars: { FIRST: "1", SECOND: "2" } };
     await withSandbox(
       client,
@@ -115,7 +116,7 @@ describe("sandboxes", () => {
     );
   });
 
-  later("a stopped sandbox keeps its files and starts again", async () => {
+  test("a stopped sandbox keeps its files and starts again", async () => {
     await withSandbox(client, async (sandbox) => {
       await sandbox.write("/home/user/kept", "kept");
       await sandbox.stop();

@@ -106,7 +106,6 @@ async def test_labels_are_kept_and_filter(boxes):
         await done(boxes.delete(box.name))
 
 
-@later
 async def test_variables_of_the_sandbox_reach_its_commands(boxes, client):
     made = await done(boxes.create(env_vars={"LAYER": "sandbox"}, run_config={"env_vars": {"LAYER": "config", "B": "b"}}))
     await until_ready(boxes, made.name)
@@ -128,7 +127,6 @@ async def test_a_sandbox_stops_starts_and_is_renamed(boxes, sandbox):
     assert (await done(boxes.update(sandbox.id, name=sandbox.name))).name == sandbox.name
 
 
-@later
 async def test_services_that_are_shared_are_listed_and_taken_back(boxes, sandbox):
     for port in (8000, 8001):
         made = await done(boxes.generate_service_url(sandbox.name, port=port, expires_in_seconds=600))

@@ -7,7 +7,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import client_of, close, done, later
+from conftest import client_of, close, done
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +68,6 @@ def losing(server):
         proxy.shutdown()
 
 
-@later
 async def test_a_create_that_is_sent_again_makes_one_sandbox(flavour, server, losing):
     client = client_of(flavour, server, api_endpoint=losing.endpoint)
     name = f"again-{uuid.uuid4().hex[:12]}"

@@ -78,6 +78,13 @@ pub const NAME_MAX: usize = 128;
 /// JSON body of a control-plane request.
 pub const CONTROL_BODY_MAX: usize = 1024 * 1024;
 
+/// What is read of a body that no handler has read, so that its client gets to the answer: more than any file that people
+/// write in one go, and nothing is kept of it.
+pub const LEFTOVER_BODY_MAX: usize = 256 * 1024 * 1024;
+
+/// How long that may take: a client on this machine or near it has sent it by then.
+pub const LEFTOVER_BODY_WAIT: Duration = Duration::from_secs(5);
+
 /// What stays replayable behind a stream's slowest live reader, bytes: what was written to a socket may still be
 /// lost with it. The rest of the ring buffer is how far a command may run ahead of that reader.
 pub const RING_REPLAY_BYTES: usize = RING_BUFFER_BYTES / 4 * 3;

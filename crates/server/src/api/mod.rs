@@ -14,6 +14,7 @@ mod exec_socket;
 mod execute;
 mod files;
 mod health;
+mod leftover;
 mod links;
 mod list;
 mod metrics;
@@ -31,7 +32,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::HeaderName;
 use axum::http::request::Parts;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, any, get, post};
 use sandwire_protocol::ErrorType;
 use sandwire_protocol::limits::EXECUTES_AT_ONCE;
@@ -97,6 +98,7 @@ fn around(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .fallback(|| async { ApiError::not_found("no such path") })
         .layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
         .layer(from_fn_with_state(Arc::clone(&app), services::by_host))
+        .layer(from_fn(leftover::read_leftovers))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .with_state(app)
 }
