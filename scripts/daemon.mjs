@@ -19,7 +19,7 @@ const installed = join(root, "npm", platformName(), "sandwired");
  */
 export async function startDaemon(stateDir, { program = installed, env = {} } = {}) {
   const child = spawn(program, ["serve", "--listen", "127.0.0.1:0", "--state-dir", stateDir], {
-    env: { ...process.env, SANDWIRED_API_KEY: apiKey, SANDWIRE_INIT: `${dirname(installed)}/sandwire-init`, ...env },
+    env: { ...process.env, SANDWIRED_API_KEY: apiKey, SANDWIRED_INIT: `${dirname(installed)}/sandwire-init`, ...env },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = once(child, "exit");

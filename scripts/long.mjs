@@ -9,10 +9,11 @@ import { crashAtPlaces, crashUnderLoad } from "./crash.mjs";
 import { manyCutRuns } from "./cut.mjs";
 import { fuzzAll } from "./fuzz.mjs";
 import { leakOfDeletes, leakOfKill } from "./leak.mjs";
+import { soak as soakFor } from "./soak.mjs";
 import { main, step, StepError } from "./step.mjs";
 import { withWorkDirectory } from "./workdir.mjs";
 
-const runs = { crash, cut, fuzz, leak };
+const runs = { crash, cut, fuzz, leak, soak };
 
 /** R1: `count` runs of 100 MB through cuts, 100 unless told. */
 async function cut(work, count = 100) {
@@ -57,6 +58,20 @@ async function leak(work) {
     console.table(kill);
     sameOrThrow("after the end", kill.afterEnd, kill.before);
   }
+}
+
+/** Mixed load for so many minutes, 30 unless told; nothing may grow. */
+async function soak(work, minutes = 30) {
+  const stateDir = await mkdtemp(join(work, "soak-"));
+  const outcome = await step(`${minutes} minutes of mixed load`, (progress) =>
+    soakFor(stateDir, { minutes, progress }),
+  );
+  const every = Math.ceil(outcome.samples.length / 30);
+  console.table(outcome.samples.filter((_, index) => index % every === 0));
+  console.table(outcome.thirds);
+  console.table({ "quiet before": outcome.quiet, "quiet after": outcome.quietAfter });
+  console.log(outcome.done);
+  if (outcome.wrong.length > 0) throw new StepError(outcome.wrong.join("; "));
 }
 
 /** The copy of the host's /etc stays in a state directory, so `files` is not compared. */
