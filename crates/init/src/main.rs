@@ -18,6 +18,7 @@ mod spawn;
 mod terminal;
 mod tree;
 mod users;
+mod worker;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -112,6 +113,7 @@ fn answer(control: &OwnedFd, commands: &mut Commands, request: Request, fds: Vec
         Request::CreateFile { req, path, mode, owner } => files::create(req, &path, mode, &owner),
         Request::CommitFile { req, temp, dest } => (Some(files::commit(req, &temp, &dest)), None),
         Request::Connect { req, loopback, port } => connect::connect(req, loopback, port),
+        Request::Work { req, job, seconds } => (Some(worker::start(req, job, seconds, fds)), None),
         Request::DiscardFile { req, temp } => (Some(files::discard(req, &temp)), None),
     };
     match (event, fd) {

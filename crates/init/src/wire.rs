@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::Job;
+
 /// The descriptor number at which `init` finds its socket.
 pub const CONTROL_FD: i32 = 3;
 
@@ -87,6 +89,16 @@ pub enum Request {
         req: u64,
         /// From [`Event::FileCreated`].
         temp: String,
+    },
+    /// Start a worker. Descriptors: where it reports, and for archives a pipe for their bytes. Answered by
+    /// [`Event::Done`] or [`Event::Failed`] at once; all else comes by the reports.
+    Work {
+        /// Chosen by the server, echoed in the answer.
+        req: u64,
+        /// What to do.
+        job: Job,
+        /// After which it is to end.
+        seconds: u32,
     },
     /// Begin to connect to a port inside. Answered by [`Event::Connecting`] with one descriptor, or
     /// [`Event::Failed`].

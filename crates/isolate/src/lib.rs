@@ -24,4 +24,4 @@ pub use enter::enter;
 pub use error::Error;
 pub use host::{Host, HostConfig, clean};
 pub use sandbox::{Limits, Sandbox, SandboxSpec};
-pub use sandwire_init::{socket, wire};
+pub use sandwire_init::{job, pattern, socket, wire};

@@ -176,6 +176,46 @@ pub const TOKEN_MAX: usize = 16 * 1024;
 /// Longest header value that a download link may pin, bytes.
 pub const LINK_HEADER_MAX: usize = 256;
 
+/// Workers of one sandbox at a time, each a process in it; more wait for their turn.
+pub const WORKERS_MAX: usize = 8;
+
+/// Time for a search, a list or attributes; a search then answers with what it has. Half of what clients wait (section
+/// 5.3).
+pub const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a search reports if nobody says how much.
+pub const SEARCH_LIMIT_DEFAULT: usize = 10_000;
+
+/// Entries of a directory that a page has if nobody says how many.
+pub const LIST_PAGE_DEFAULT: usize = 1000;
+
+/// What a search or a page of a directory reports at most.
+pub const SEARCH_LIMIT_MAX: usize = 100_000;
+
+/// Paths and lines of one search, bytes: they are kept in memory until it is over.
+pub const SEARCH_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Longest text that is searched for, bytes.
+pub const GREP_PATTERN_MAX: usize = 4096;
+
+/// Paths of one call for attributes.
+pub const STAT_PATHS_MAX: usize = 1000;
+
+/// Time for a directory to be made, a path to be renamed, a tree to be removed: millions of files.
+pub const WORK_DEADLINE: Duration = Duration::from_secs(600);
+
+/// Time for an archive, which only its size and the network bound. What stalls ends by [`ARCHIVE_STALL`].
+pub const ARCHIVE_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long an archive may not move on inside the sandbox: hostile code can stop the worker.
+pub const ARCHIVE_STALL: Duration = Duration::from_secs(60);
+
+/// Size of the pipe that carries an archive, bytes: the most that the kernel gives to everybody.
+pub const ARCHIVE_PIPE_BYTES: usize = 1024 * 1024;
+
+/// What a worker may be late with its last word.
+pub const WORK_GRACE: Duration = Duration::from_secs(2);
+
 /// Sandboxes of one server.
 pub const SANDBOXES_MAX: usize = 4096;
 

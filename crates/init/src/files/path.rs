@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
-use sandwire_init::wire::Failure;
+use sandwire_init::wire::{Event, Failure};
 
 use crate::failure::from_io;
+use crate::users;
 
 const HOME: &str = "/home/user";
 const DIRECTORY_MODE: u32 = 0o755;
@@ -31,14 +32,28 @@ impl Owner {
         if matches!(user, "root" | "0") {
             return Ok(Self { uid: 0, gid: 0 });
         }
-        let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
-        let unknown = |_| Failure { step: format!("no user {user:?}"), errno: libc::EINVAL };
-        Ok(Self { uid: uid.parse().map_err(unknown)?, gid: gid.parse().map_err(unknown)? })
+        match users::find(0, user) {
+            Event::UserFound { account, .. } => Ok(Self { uid: account.uid, gid: account.gid }),
+            // Not to be taken for a file that is not there.
+            Event::Failed { failure, .. } => Err(Failure { errno: libc::EINVAL, ..failure }),
+            _ => Err(Failure { step: format!("look up {user}"), errno: libc::EINVAL }),
+        }
     }
 
     /// Gives it what is open.
     pub(crate) fn own(self, file: impl AsFd) -> io::Result<()> {
         Ok(rustix::fs::fchown(file, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?)
+    }
+
+    /// Gives it what this process has just made, which is root's already.
+    pub(crate) fn own_new(self, file: impl AsFd) -> io::Result<()> {
+        if self == (Self { uid: 0, gid: 0 }) { Ok(()) } else { self.own(file) }
+    }
+
+    /// Gives it a link, which can't be opened.
+    pub(crate) fn own_link(self, dir: impl AsFd, name: &Path) -> io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        Ok(rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 

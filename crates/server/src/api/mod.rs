@@ -33,7 +33,7 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::HeaderName;
 use axum::http::request::Parts;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 use sandwire_protocol::ErrorType;
 use sandwire_protocol::limits::EXECUTES_AT_ONCE;
 use tokio::sync::Semaphore;
@@ -137,8 +137,17 @@ fn data_plane() -> Router<Arc<App>> {
         .route("/execute/stream/resume", missing("exec over server-sent events"))
         .route("/upload", post(files::upload).layer(DefaultBodyLimit::disable()))
         .route("/download", get(files::download))
-        .route("/glob", missing("glob"))
-        .route("/grep", missing("grep"))
+        .route("/glob", post(files::glob))
+        .route("/grep", post(files::grep))
+        .route("/stat", post(files::stat))
+        .route("/list", post(files::list))
+        .route("/mkdir", post(files::make_directory))
+        .route("/move", post(files::rename))
+        .route("/files", delete(files::remove))
+        .route(
+            "/archive",
+            get(files::pack).put(files::unpack).post(files::unpack).layer(DefaultBodyLimit::disable()),
+        )
         .route("/tunnel", missing("tunnels"))
 }
 

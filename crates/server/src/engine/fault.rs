@@ -23,6 +23,11 @@ impl Fault {
         Self::new(ErrorType::CommandError, message)
     }
 
+    /// Something inside the sandbox is not as it must be, which is nobody's request.
+    pub fn inside(message: impl Into<String>) -> Self {
+        Self::new(ErrorType::InternalError, message)
+    }
+
     /// The request makes no sense.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorType::InvalidRequest, message)

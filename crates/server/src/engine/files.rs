@@ -20,6 +20,9 @@ pub enum FileError {
     /// Inside the sandbox, with the kernel's error number.
     #[error(transparent)]
     Inside(#[from] Failure),
+    /// The worker reached its deadline.
+    #[error("it took longer than it may")]
+    Late,
     /// Before it.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -62,7 +65,7 @@ impl Sandbox {
     }
 
     /// Who owns what is made by file calls, as `run_config.user` has it.
-    pub(super) fn default_user(&self) -> String {
+    pub fn default_user(&self) -> String {
         self.settings().run_config.user.clone().unwrap_or_else(|| "root".to_owned())
     }
 }

@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex};
 
 use sandwire_isolate::wire::{Event, Failure, Request, Spawn, Used};
 use sandwire_isolate::{CommandGroups, socket};
+use sandwire_protocol::limits::WORKERS_MAX;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
-use tokio::sync::{SetOnce, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::Fault;
@@ -61,6 +62,7 @@ pub(super) struct Link {
     waiting: Mutex<Waiting>,
     numbers: AtomicU64,
     closed: CancellationToken,
+    workers: Arc<Semaphore>,
     /// Why `init` is beyond help.
     given_up: SetOnce<String>,
 }
@@ -82,6 +84,7 @@ impl Link {
             waiting: Mutex::default(),
             numbers: AtomicU64::new(1),
             closed: CancellationToken::new(),
+            workers: Arc::new(Semaphore::new(WORKERS_MAX)),
             given_up: SetOnce::new(),
         })
     }
@@ -94,6 +97,14 @@ impl Link {
     /// A number that names a command or a request of this sandbox.
     pub(super) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Waits until another worker may run.
+    pub(super) async fn worker_turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        tokio::select! {
+            turn = Arc::clone(&self.workers).acquire_owned() => turn.map_err(|_| Fault::gone()),
+            () = self.closed() => Err(Fault::gone()),
+        }
     }
 
     /// Ends when `init` is gone.

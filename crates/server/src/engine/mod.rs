@@ -39,6 +39,7 @@ mod stream;
 pub(crate) mod tally;
 mod text_map;
 mod trash;
+mod work;
 mod writers;
 
 use std::path::PathBuf;
@@ -66,6 +67,7 @@ pub use settings::{Settings, Update};
 pub use state_dir::{StateDir, StateDirError};
 pub use stdin::{Offered, Stdin};
 pub use stream::Form;
+pub use work::Work;
 
 use crate::Policy;
 use crate::store::{self, Row, Store, StoreError, StoredPhase};

@@ -147,6 +147,10 @@ impl Init {
                         }
                     }
                 }
+                wire::Request::Work { req, .. } => {
+                    let failure = Failure { step: "the fake has no workers".into(), errno: 38 };
+                    self.say(&Event::Failed { req, failure }, &[]);
+                }
                 wire::Request::Setup(_) => unreachable!("the fake is born ready"),
             }
         }

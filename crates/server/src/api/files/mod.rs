@@ -1,8 +1,11 @@
 //! Files (section 5.3): the server moves bytes between the socket and a descriptor that `init` opened. What needs more
 //! than one file is done by a worker inside the sandbox.
 
+mod archive;
 mod download;
+mod manage;
 mod range;
+mod search;
 mod state;
 mod upload;
 
@@ -14,7 +17,10 @@ use axum::http::StatusCode;
 use sandwire_protocol::ErrorType;
 use serde::Deserialize;
 
+pub(super) use archive::{pack, unpack};
 pub(super) use download::{download, serve};
+pub(super) use manage::{list, make_directory, remove, rename, stat};
+pub(super) use search::{glob, grep};
 pub(super) use upload::upload;
 
 use super::ApiError;
@@ -50,17 +56,27 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 fn file_error(operation: ErrorType, error: FileError) -> ApiError {
     match error {
         FileError::Inside(failure) => kernel_error(operation, Some(failure.errno), &failure.to_string()),
+        FileError::Late => {
+            ApiError::with_status(StatusCode::GATEWAY_TIMEOUT, operation, "it took longer than it may")
+        }
         FileError::Fault(fault) => fault.into(),
     }
 }
 
-/// The status and type that belong to the kernel's error number.
 fn kernel_error(operation: ErrorType, errno: Option<i32>, message: &str) -> ApiError {
-    let (status, kind) = match errno {
+    let (status, kind) = errno_error(operation, errno);
+    ApiError::with_status(status, kind, message)
+}
+
+/// The status and type that belong to the kernel's error number.
+fn errno_error(operation: ErrorType, errno: Option<i32>) -> (StatusCode, ErrorType) {
+    match errno {
         Some(libc::ENOENT) => (StatusCode::NOT_FOUND, ErrorType::FileNotFound),
         Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
             (StatusCode::FORBIDDEN, ErrorType::PermissionDenied)
         }
+        Some(libc::ETIMEDOUT) => (StatusCode::GATEWAY_TIMEOUT, operation),
+        Some(libc::EAGAIN) => (StatusCode::SERVICE_UNAVAILABLE, operation),
         Some(libc::ENOSPC | libc::EDQUOT) => (StatusCode::INSUFFICIENT_STORAGE, operation),
         Some(
             libc::EISDIR
@@ -74,9 +90,11 @@ fn kernel_error(operation: ErrorType, errno: Option<i32>, message: &str) -> ApiE
             | libc::ENODEV
             | libc::EILSEQ
             | libc::ETXTBSY
-            | libc::EXDEV,
+            | libc::EXDEV
+            | libc::EBADMSG
+            | libc::EOPNOTSUPP
+            | libc::ESTALE,
         ) => (StatusCode::BAD_REQUEST, operation),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, operation),
-    };
-    ApiError::with_status(status, kind, message)
+    }
 }
