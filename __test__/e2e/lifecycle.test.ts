@@ -132,7 +132,7 @@ describe("bad input", () => {
 
   it("a name that is taken, or can't be one", async () => {
     await using sandbox = await local.client.sandbox({ name: "taken" });
-    const error = await rejection(local.client.createSandbox({ name: sandbox.name }));
+    const error = await rejection(local.client.createSandbox({ name: sandbox.name, deleteAfterStopSeconds: 60 }));
     expect(error).toBeInstanceOf(sandwire.SandboxClientError);
     expect(error.message).toContain("taken");
     for (const name of ["a/b", "..", "a b", "x".repeat(500)]) {
