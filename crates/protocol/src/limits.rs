@@ -66,11 +66,21 @@ pub const OUTPUT_ACK_BYTES: u64 = 256 * 1024;
 /// took: that may be its queue and two batches behind, and a program goes on from there when it reconnects by hand.
 pub const ACKED_REPLAY_BYTES: usize = RING_BUFFER_BYTES / 2;
 
+/// Output that one response of server-sent events brings before it has to be acknowledged, bytes of both streams: what is
+/// not acknowledged has to be kept, and [`ACKED_REPLAY_BYTES`] of one stream behind it.
+pub const SSE_UNACKNOWLEDGED_MAX: usize = RING_BUFFER_BYTES / 4;
+
 /// Longest name of a writer, bytes; ours are 36.
 pub const WRITER_MAX: usize = 64;
 
 /// Live and remembered commands of one sandbox.
 pub const COMMANDS_MAX: usize = 4096;
+
+/// What lists show of a command's text, bytes: enough to know it by.
+pub const COMMAND_SHOWN_MAX: usize = 1024;
+
+/// Default page of a list of commands.
+pub const COMMANDS_PAGE_DEFAULT: usize = 100;
 
 /// Longest sandbox name.
 pub const NAME_MAX: usize = 128;

@@ -7,9 +7,11 @@
 mod auth;
 mod body;
 mod clock;
+mod commands;
 mod create;
 mod error;
 mod events;
+mod exec_events;
 mod exec_socket;
 mod execute;
 mod files;
@@ -133,8 +135,10 @@ fn data_plane() -> Router<Arc<App>> {
     Router::new()
         .route("/execute", post(execute::execute))
         .route("/execute/ws", any(exec_socket::upgrade))
-        .route("/execute/stream/start", missing("exec over server-sent events"))
-        .route("/execute/stream/resume", missing("exec over server-sent events"))
+        .route("/execute/stream/start", post(exec_events::start))
+        .route("/execute/stream/resume", post(exec_events::resume))
+        .route("/commands", get(commands::list))
+        .route("/commands/{command}", get(commands::get).delete(commands::kill))
         .route("/upload", post(files::upload).layer(DefaultBodyLimit::disable()))
         .route("/download", get(files::download))
         .route("/glob", post(files::glob))

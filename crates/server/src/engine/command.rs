@@ -6,7 +6,7 @@
 //! - The lock is held for the copy of at most one frame and never across an await.
 
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 
@@ -16,6 +16,7 @@ use sandwire_protocol::{CommandSpec, ErrorType, Signal, StreamKind, Totals};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::summary::Origin;
 use super::attachment::{Attachment, View, other};
 use super::fault::Fault;
 use super::lock::lock;
@@ -23,6 +24,10 @@ use super::requests::{Request, Requests, WindowSize};
 use super::stdin::{Stalled, Stdin};
 use super::stream::{Room, Stream};
 use super::tally;
+
+mod summary;
+
+pub use summary::{Status, Summary};
 
 /// What comes next for an attachment.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,6 +61,7 @@ pub(super) enum Phase {
 /// A command of a sandbox, running or ended.
 pub struct Command {
     id: String,
+    origin: Origin,
     timeout: Option<Duration>,
     idle: Option<Duration>,
     ttl: Option<Duration>,
@@ -75,6 +81,8 @@ pub struct Command {
 
 struct State {
     phase: Phase,
+    /// By the clock on the wall.
+    ended_at: Option<SystemTime>,
     streams: [Stream; 2],
     attachments: usize,
     last_key: u64,
@@ -122,6 +130,7 @@ impl Command {
         };
         let command = Self {
             id,
+            origin: Origin::new(&spec.command),
             timeout: seconds(Some(spec.timeout()).filter(|seconds| *seconds > 0)),
             idle: seconds(spec.idle_timeout()),
             ttl: seconds(spec.ttl()),
@@ -131,6 +140,7 @@ impl Command {
             usage: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Starting,
+                ended_at: None,
                 streams: [Stream::new(now), Stream::new(now)],
                 attachments: 0,
                 last_key: 0,
@@ -431,6 +441,7 @@ impl Command {
         state.streams.iter_mut().for_each(Stream::close);
         tally::ended(&end);
         state.phase = Phase::Ended { pid, end, at: Instant::now() };
+        state.ended_at = Some(SystemTime::now());
         drop(state);
         self.stdin.discard();
         self.wake_pumps();

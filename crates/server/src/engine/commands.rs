@@ -60,6 +60,13 @@ impl Commands {
         lock(&self.table).known.values().filter(|command| command.remains().is_none()).count()
     }
 
+    /// All that are remembered, the oldest first.
+    pub(super) fn list(&self) -> Vec<Arc<Command>> {
+        let mut all: Vec<_> = lock(&self.table).known.values().map(Arc::clone).collect();
+        all.sort_by_cached_key(|command| (command.summary().started_at, command.id().to_owned()));
+        all
+    }
+
     /// Forgets a command that never ran, so that its id can be used again.
     pub(super) fn forget(&self, id: &str) {
         lock(&self.table).known.remove(id);

@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 pub use activity::InUse;
 pub use attachment::{Attachment, View};
 pub use backend::{Backend, Cell, CreateFailed};
-pub use command::{Command, End, Step};
+pub use command::{Command, End, Status, Step, Summary};
 pub use events::{Happened, Kind, Told, Watcher};
 pub use fault::Fault;
 pub use files::{FileError, Upload};

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::activity::{Activity, InUse};
 use super::attachment::{Attachment, View};
 use super::backend::CreateFailed;
+use super::command::Command;
 use super::commands::Commands;
 use super::driver;
 use super::events::{Happened, Kind};
@@ -366,8 +367,21 @@ impl Sandbox {
     /// # Errors
     /// The id is unknown, expired or lost.
     pub fn reconnect(&self, id: &str, view: View) -> Result<Attachment, Fault> {
+        self.command(id)?.attach(view).ok_or_else(too_many)
+    }
+
+    /// Its commands, running and remembered, the oldest first.
+    pub fn commands(&self) -> Vec<Arc<Command>> {
+        self.commands.list()
+    }
+
+    /// One of its commands.
+    ///
+    /// # Errors
+    /// The id is unknown, expired or lost.
+    pub fn command(&self, id: &str) -> Result<Arc<Command>, Fault> {
         self.refuse_lost(id)?;
-        self.commands.get(id)?.attach(view).ok_or_else(too_many)
+        self.commands.get(id)
     }
 
     /// A command of an earlier server has no result, and must not run again.

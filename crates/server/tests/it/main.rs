@@ -22,6 +22,8 @@ mod operations;
 #[cfg(test)]
 mod services;
 #[cfg(test)]
+mod sse;
+#[cfg(test)]
 mod terminal;
 #[cfg(test)]
 mod updates;
