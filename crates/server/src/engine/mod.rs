@@ -274,13 +274,7 @@ impl Engine {
     /// # Errors
     /// It is not ready, or did not stop.
     pub async fn stop(&self, sandbox: &Arc<Sandbox>) -> Result<(), Refused> {
-        if !sandbox.begin_stop(|| true) {
-            return Err(Refused::State(format!(
-                "the sandbox is {}: only one that is ready can be stopped",
-                sandbox.status().0.as_str()
-            )));
-        }
-        sandbox.stopped().await.map_err(|fault| Refused::State(fault.message))
+        sandbox.stop().await.map_err(|fault| Refused::State(fault.message))
     }
 
     /// Changes a sandbox.

@@ -59,6 +59,8 @@ struct Record {
 struct State {
     phase: Phase,
     since: SystemTime,
+    /// How often it came to a stop: who waits for one may look only after it was started again.
+    stops: u64,
 }
 
 #[derive(Clone)]
@@ -126,7 +128,7 @@ impl Sandbox {
             id,
             created_at,
             record: Mutex::new(record),
-            state: watch::Sender::new(State { phase, since: updated_at }),
+            state: watch::Sender::new(State { phase, since: updated_at, stops: 0 }),
             orders,
             activity: Activity::new(),
             commands: Commands::default(),
@@ -214,7 +216,8 @@ impl Sandbox {
     fn move_if(&self, next: impl FnOnce(&Phase) -> Option<Phase>) -> bool {
         self.state.send_if_modified(|state| match next(&state.phase) {
             Some(phase) => {
-                *state = State { phase, since: SystemTime::now() };
+                let stops = state.stops + u64::from(matches!(phase, Phase::Stopped { .. }));
+                *state = State { phase, since: SystemTime::now(), stops };
                 true
             }
             None => false,
@@ -277,17 +280,25 @@ impl Sandbox {
         }
     }
 
-    /// Waits until it is stopped.
+    /// Stops it, if it is ready, and waits for that; whatever is asked of it afterwards.
     ///
     /// # Errors
-    /// It failed meanwhile, or was deleted or started again.
-    pub async fn stopped(&self) -> Result<(), Fault> {
-        match self.settled().await {
-            Phase::Stopped { .. } => Ok(()),
-            _ => {
-                Err(Fault::invalid("the sandbox did not stop: it failed, or something else was asked of it"))
-            }
+    /// It is not ready, failed meanwhile, or was deleted.
+    pub(super) async fn stop(&self) -> Result<(), Fault> {
+        let mut state = self.state.subscribe();
+        let before = state.borrow().stops;
+        if !self.begin_stop(|| true) {
+            let status = self.status().0.as_str();
+            return Err(Fault::invalid(format!(
+                "the sandbox is {status}: only one that is ready can be stopped"
+            )));
         }
+        let over =
+            state.wait_for(|state| state.stops > before || !matches!(state.phase, Phase::Stopping)).await;
+        if over.is_ok_and(|state| state.stops > before) {
+            return Ok(());
+        }
+        Err(Fault::invalid("the sandbox did not stop: it died or was deleted meanwhile"))
     }
 
     /// Uses it: one that is stopped is started, by the first who comes, and one that is being made is waited for, for a

@@ -59,6 +59,19 @@ async fn a_stopped_sandbox_keeps_its_files_and_wakes_on_use() {
 }
 
 #[tokio::test]
+async fn a_stop_is_one_even_if_somebody_wakes_it_at_once() {
+    let server = server();
+    let made = make(&server, json!({"name": "box"})).await;
+    write(&server, &made, "a").await;
+    let stop = format!("{BOXES}/box/stop");
+    for _ in 0..20 {
+        let (stopped, woken) = tokio::join!(server.call("POST", &stop, ""), read(&server, &made, "a"));
+        assert!(stopped.0 == 204 && [200, 400].contains(&woken.0), "{} {}", stopped.0, woken.0);
+        assert_eq!(read(&server, &made, "a").await.0, 200);
+    }
+}
+
+#[tokio::test]
 async fn start_is_for_what_does_not_run() {
     let server = server();
     make(&server, json!({"name": "box"})).await;
@@ -109,8 +122,9 @@ async fn who_is_idle_is_stopped_and_use_puts_it_off() {
         // A look is no use.
         assert_eq!(status(&server, "idle").await, "ready");
     }
-    advance(Duration::from_secs(70)).await;
-    until(async || status(&server, "idle").await == "stopped").await;
+    while status(&server, "idle").await != "stopped" {
+        advance(Duration::from_secs(5)).await;
+    }
     assert_eq!(status(&server, "never").await, "ready");
 }
 
@@ -133,7 +147,9 @@ async fn a_running_command_is_use() {
     }
     assert_eq!(status(&server, "busy").await, "ready");
     attachment.command().close_stdin();
-    until(async || status(&server, "busy").await == "stopped").await;
+    while status(&server, "busy").await != "stopped" {
+        advance(Duration::from_secs(1)).await;
+    }
     assert!(made["id"].is_string());
 }
 
@@ -244,7 +260,7 @@ async fn events_tell_every_transition() {
         assert!(size > 0, "{text}");
         text.push_str(&String::from_utf8_lossy(&chunk[..size]));
     }
-    assert!(text.contains("content-type: text/event-stream") && !text.contains("id: 4"), "{text}");
-    let first = text.split("id: 5").nth(1).unwrap();
+    assert!(text.contains("content-type: text/event-stream") && !text.contains("\nid: 4\n"), "{text}");
+    let first = text.split("\nid: 5\n").nth(1).unwrap();
     assert!(first.contains("event: ready") && first.contains(r#""name":"box""#), "{text}");
 }
