@@ -5,6 +5,7 @@
 //! down, and then does three things until the socket closes: start commands, reap whatever dies, and open
 //! files by paths that only make sense inside. It never talks to the sandbox's processes and holds nothing of
 //! the host, so that taking it over would give an attacker no more than the sandbox itself.
+//! What takes long (searches, archives, whole trees) is done by a fork of it, a [`worker`].
 //!
 //! One thread, blocking calls, no allocation between `vfork` and `execve`.
 
