@@ -24,6 +24,7 @@ const checks = {
   "platform packages agree with package.json": platformPackages,
   "package-lock.json names no registry": lockFile,
   "the README shows the examples as they are": readme,
+  "docs/COMPATIBILITY.md names tests that there are": compatibility,
 };
 
 async function deny() {
@@ -89,6 +90,36 @@ async function readme() {
         throw new StepError(`${page} does not show ${file} as it is`);
     }
   }
+}
+
+/** Where the tests are that docs/COMPATIBILITY.md names, and how they begin there. `later` marks what doesn't work yet. */
+const shows = {
+  js: [(file) => `__test__/conformance/${file}.test.ts`, (title) => [`test("${title}"`, `later("${title}"`]],
+  py: [
+    (file) => `__test__/conformance/python/test_${file}.py`,
+    (name) => [`def test_${name}(`, new RegExp(`^@later\\n(?:[@ )\\]].*\\n)*(?:async )?def test_${name}\\(`, "m")],
+  ],
+  it: [(file) => `crates/server/tests/it/${file}.rs`, (name) => [`fn ${name}()`]],
+};
+
+/** Each row of its tables names a test that shows it, or says that it is not there. */
+async function compatibility() {
+  const problems = [];
+  for (const line of (await read("docs/COMPATIBILITY.md")).split("\n## ").slice(1).join("\n").split("\n")) {
+    if (!line.startsWith("| ") || /^\| (What |-)/.test(line)) continue;
+    const tests = [...line.matchAll(/`(js|py|it)\/(\w+)::([^`]+)`/g)];
+    if (tests.length === 0 && !/later issue|not in the local server/.test(line))
+      problems.push(`shown by nothing: ${line}`);
+    for (const [reference, kind, file, name] of tests) {
+      const [path, beginnings] = shows[kind];
+      const [there, marked] = beginnings(name);
+      const text = existsSync(join(root, path(file))) ? await read(path(file)) : "";
+      if (typeof marked === "string" ? text.includes(marked) : marked?.test(text))
+        problems.push(`not shown yet: ${reference}`);
+      else if (!text.includes(there)) problems.push(`no such test: ${reference}`);
+    }
+  }
+  if (problems.length > 0) throw new StepError(`docs/COMPATIBILITY.md:\n${problems.join("\n")}`);
 }
 
 main(async () => {

@@ -4,7 +4,7 @@ import { LangSmithResourceNotFoundError, LangSmithSandboxOperationError, type Sa
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { rejection } from "../rejection.js";
-import { later, startOfficial } from "./official.js";
+import { startOfficial } from "./official.js";
 
 describe("files", () => {
   let official: Awaited<ReturnType<typeof startOfficial>>;
@@ -113,7 +113,7 @@ describe("files", () => {
     const below = (matches: { path: string }[]) =>
       matches.map(({ path }) => path.slice("/home/user/tree/".length)).sort();
 
-    later.each([
+    test.each([
       ["*.py", ["top.py"]],
       ["**/*.py", ["src/deep/inner.py", "src/main.py", "top.py"]],
       ["src/*", ["src/deep", "src/main.py"]],
@@ -124,7 +124,7 @@ describe("files", () => {
       expect([below(matches), truncated]).toEqual([expected, false]);
     });
 
-    later("ls has files and directories with size and time", async () => {
+    test("ls has files and directories with size and time", async () => {
       const { matches } = await sandbox.ls("/home/user/tree");
       const found = Object.fromEntries(matches.map(({ path, ...info }) => [path, info]));
       expect(found["/home/user/tree/top.py"]).toMatchObject({ is_dir: false, size_bytes: 20 });
@@ -132,7 +132,7 @@ describe("files", () => {
       expect(found["/home/user/tree/src"]).toMatchObject({ is_dir: true });
     });
 
-    later.each([
+    test.each([
       ["*.py", ["src/deep/inner.py", "src/main.py", "top.py"]],
       ["src/*.py", ["src/main.py"]],
     ])("grep in %j names file, line and text", async (glob, expected) => {
@@ -141,14 +141,14 @@ describe("files", () => {
       for (const { path, line, text } of matches) expect([line, text]).toEqual([2, `needle ${below([{ path }])[0]}`]);
     });
 
-    later("what is cut short says so", async () => {
+    test("what is cut short says so", async () => {
       expect(await sandbox.glob("**", "/home/user/tree", { limit: 2 })).toMatchObject({ truncated: true });
       const { matches, truncated } = await sandbox.grep("needle", "/home/user/tree", { limit: 2 });
       expect([matches.length, truncated]).toEqual([2, true]);
     });
   });
 
-  later("what is missing is not found, by any call", async () => {
+  test("what is missing is not found, by any call", async () => {
     for (const call of [
       () => sandbox.stat("/nowhere"),
       () => sandbox.readRange("/nowhere", { start: 0 }),

@@ -4,7 +4,7 @@ import { LangSmithSandboxError, SandboxClient } from "langsmith/sandbox";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { rejection } from "../rejection.js";
-import { later, startOfficial, withSandbox } from "./official.js";
+import { startOfficial, withSandbox } from "./official.js";
 
 describe("sandboxes", () => {
   let official: Awaited<ReturnType<typeof startOfficial>>;
@@ -129,7 +129,7 @@ describe("sandboxes", () => {
     });
   });
 
-  later("a stopped sandbox resumes once for all who use it", async () => {
+  test("a stopped sandbox resumes once for all who use it", async () => {
     await withSandbox(client, async (sandbox) => {
       await sandbox.write("/home/user/kept", "kept");
       await sandbox.stop();

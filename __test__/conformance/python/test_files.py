@@ -1,7 +1,7 @@
 """Files: write, read, stat, parts of files, searches by name and content."""
 
 import pytest
-from conftest import done, later
+from conftest import done
 from langsmith.sandbox import ResourceNotFoundError, SandboxOperationError
 
 pytestmark = pytest.mark.anyio
@@ -116,7 +116,6 @@ def below(found) -> list[str]:
     return sorted(match.path.removeprefix("/home/user/tree/") for match in found)
 
 
-@later
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
@@ -134,7 +133,6 @@ async def test_glob(tree, pattern, expected):
     assert not found.truncated
 
 
-@later
 async def test_ls_has_files_and_directories_with_size_and_time(tree):
     found = {match.path: match for match in await done(tree.ls("/home/user/tree"))}
     assert {"/home/user/tree/top.py", "/home/user/tree/src"} <= found.keys()
@@ -144,7 +142,6 @@ async def test_ls_has_files_and_directories_with_size_and_time(tree):
     assert "T" in file.modified_at
 
 
-@later
 async def test_a_search_that_is_cut_short_says_so(tree):
     found = await done(tree.glob("**/*", "/home/user/tree", limit=2))
     assert (len(found), found.truncated) == (2, True)
@@ -152,7 +149,6 @@ async def test_a_search_that_is_cut_short_says_so(tree):
     assert (len(found), found.truncated) == (2, True)
 
 
-@later
 @pytest.mark.parametrize(
     ("glob", "expected"),
     [
@@ -169,7 +165,6 @@ async def test_grep_names_file_line_and_text(tree, glob, expected):
         assert (match.line, match.text) == (2, f"needle in {match.path.removeprefix('/home/user/tree/')}")
 
 
-@later
 async def test_grep_is_literal(tree):
     assert len(await done(tree.grep("needle.in", "/home/user/tree"))) == 0
     await done(tree.write("/home/user/tree/regex", "a.*[b]\n"))
@@ -188,9 +183,9 @@ async def test_a_missing_file_is_not_found_as_a_file(sandbox):
     [
         lambda sandbox: sandbox.stat("/nowhere"),
         lambda sandbox: sandbox.read_range("/nowhere", start=0),
-        pytest.param(lambda sandbox: sandbox.glob("*", "/nowhere"), marks=later),
-        pytest.param(lambda sandbox: sandbox.ls("/nowhere"), marks=later),
-        pytest.param(lambda sandbox: sandbox.grep("text", "/nowhere"), marks=later),
+        lambda sandbox: sandbox.glob("*", "/nowhere"),
+        lambda sandbox: sandbox.ls("/nowhere"),
+        lambda sandbox: sandbox.grep("text", "/nowhere"),
     ],
     ids=["stat", "read_range", "glob", "ls", "grep"],
 )

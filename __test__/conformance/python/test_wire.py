@@ -77,11 +77,13 @@ def test_codes_are_those_of_the_official_server(wire):
     assert codes == [201, 200, 200, 204]
 
 
-@later
 def test_codes_of_stop_and_start(wire, box):
-    codes = [wire.ask("POST", f"/boxes/{box['name']}/{call}", **body).status_code for call, body in
-             [("stop", {}), ("start", {}), ("stop", {"json": {}}), ("start", {"json": {}})]]  # fmt: skip
-    assert codes == [204, 202, 204, 202]
+    # With a body and without one, as either client has it.
+    for body in ({}, {"json": {}}):
+        assert wire.ask("POST", f"/boxes/{box['name']}/stop", **body).status_code == 204
+        assert wire.ask("POST", f"/boxes/{box['name']}/start", **body).status_code == 202
+        while wire.ask("GET", f"/boxes/{box['name']}/status").json()["status"] != "ready":
+            pass
 
 
 def test_a_name_is_decoded_before_it_is_looked_at(wire, box):

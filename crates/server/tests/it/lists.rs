@@ -115,7 +115,7 @@ async fn parameters_that_make_no_sense_are_named() {
         ("limit=x", "limit"),
         ("limit=1&page_size=1", "limit"),
         ("offset=-1", "offset"),
-        ("offset=1&cursor=x", "offset"),
+        ("offset=1&cursor=x", "cursor"),
         ("cursor=x", "cursor"),
         ("cursor=", "cursor"),
         ("status=asleep", "status"),

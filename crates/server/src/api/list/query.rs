@@ -73,7 +73,10 @@ impl Query {
             "cursor" => self.start = Start::After(value.to_owned()),
             "offset" => {
                 let number = value.parse().map_err(|_| whole(key, value))?;
-                self.start = Start::Offset(number);
+                // The generated clients repeat what they began with beside the cursor of each further page.
+                if let Start::Offset(offset) = &mut self.start {
+                    *offset = number;
+                }
             }
             "sort_by" => {
                 let names =
@@ -92,10 +95,10 @@ impl Query {
     }
 }
 
-/// Two names of one thing, or two ways to say where to begin, would leave open which one holds.
+/// Two names of one thing would leave open which one holds.
 fn check_pairs(pairs: &[(String, String)]) -> Result<(), ApiError> {
     let given = |name: &str| pairs.iter().any(|(key, _)| key == name);
-    for (name, other) in [("limit", "page_size"), ("offset", "cursor"), ("sort_direction", "sort_order")] {
+    for (name, other) in [("limit", "page_size"), ("sort_direction", "sort_order")] {
         if given(name) && given(other) {
             return Err(ApiError::validation(name, format!("can't be given beside {other}")));
         }
