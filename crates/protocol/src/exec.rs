@@ -12,6 +12,7 @@ const SHELL: &str = "/bin/bash";
 
 /// Who runs a command, where and with what (section 2.11).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunConfig {
     /// `name`, `uid`, `name:group` or `uid:gid`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -285,6 +286,7 @@ fn command_error() -> Cow<'static, str> {
 
 /// Body of `POST /execute` (section 5.2). Here the limit is called `timeout`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExecuteRequest {
     /// What the shell runs with `-c`.
     pub command: String,
@@ -322,6 +324,7 @@ impl From<ExecuteRequest> for CommandSpec {
 
 /// Answer of `POST /execute`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExecuteResponse {
     /// Standard output.
     #[serde(default)]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who made the namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The server has the rights of root on the host.
@@ -14,6 +15,7 @@ pub enum Mode {
 
 /// How user ids of the sandbox map to ids outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum IdMapping {
     /// 0..65535 inside are a range of their own outside; root inside is nobody outside.
@@ -24,6 +26,7 @@ pub enum IdMapping {
 
 /// Which cgroup hierarchy keeps the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CgroupVersion {
     /// Controllers in separate v1 hierarchies, also beside a v2 mount without them.
@@ -36,6 +39,7 @@ pub enum CgroupVersion {
 
 /// Which resource limits can be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResourceLimits {
     /// Memory.
     pub memory: bool,
@@ -55,6 +59,7 @@ impl ResourceLimits {
 
 /// The isolation of a sandbox; part of the sandbox object as an extension that official clients ignore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Isolation {
     /// Who made the namespaces.
     pub mode: Mode,

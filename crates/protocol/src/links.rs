@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Body of `POST /boxes/{name}/download-url`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DownloadUrlRequest {
     /// Path inside the sandbox; a relative one starts at `/home/user`.
@@ -31,6 +32,7 @@ pub struct DownloadUrlRequest {
 
 /// What a browser does with a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Disposition {
     /// Saves it.
@@ -41,6 +43,7 @@ pub enum Disposition {
 
 /// Well-known sources of a page's scripts, styles and fonts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceBundle {
     /// cdnjs.
@@ -59,6 +62,7 @@ pub enum SourceBundle {
 
 /// Answer of `POST /boxes/{name}/download-url`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DownloadUrl {
     /// The link, which needs no other credential.
     pub download_url: String,
@@ -70,6 +74,7 @@ pub struct DownloadUrl {
 
 /// Body of `POST /boxes/{name}/service-url`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceUrlRequest {
     /// Port on which the program listens, 1 to 65535.
@@ -87,6 +92,7 @@ pub struct ServiceUrlRequest {
 
 /// Who may use a service URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceAccess {
     /// Whoever has the token.
@@ -101,6 +107,7 @@ pub enum ServiceAccess {
 
 /// Answer of `POST /boxes/{name}/service-url`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceUrl {
     /// To be opened in a browser; works once.
     pub browser_url: String,
@@ -120,6 +127,7 @@ pub struct ServiceUrl {
 
 /// A grant for a port, in the answer of `GET /boxes/{name}/service-urls`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceGrant {
     /// `token`, `restricted` or `workspace`.
     pub access: ServiceAccess,
@@ -140,6 +148,7 @@ pub struct ServiceGrant {
 
 /// Answer of `GET /boxes/{name}/service-urls`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceGrantList {
     /// By port.
     pub items: Vec<ServiceGrant>,

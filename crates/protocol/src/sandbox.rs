@@ -9,6 +9,7 @@ use crate::{Isolation, RunConfig};
 
 /// Lifecycle state of a sandbox (section 7.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SandboxStatus {
     /// Being made or started.
@@ -39,6 +40,7 @@ impl SandboxStatus {
 
 /// Body of `POST /boxes` (section 2.3). Every field may be absent or null.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CreateSandbox {
     /// Hold the request until the sandbox is ready. Absent means false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +103,7 @@ pub struct CreateSandbox {
 
 /// Body of `PATCH /boxes/{name}` (section 2.7). What is absent or null stays.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UpdateSandbox {
     /// The new name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,6 +139,7 @@ pub struct UpdateSandbox {
 
 /// A sandbox (section 2.4). Readers tolerate every field's absence but the name's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sandbox {
     /// UUID, stable across renames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,6 +205,7 @@ pub struct Sandbox {
 
 /// Answer of `GET /boxes` (section 2.5): current and deprecated list key with the same content.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SandboxList {
     /// Read by the generated clients.
     #[serde(default)]
@@ -218,6 +223,7 @@ pub struct SandboxList {
 
 /// Answer of `GET /boxes/{name}/status` (section 2.6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResourceStatus {
     /// Lifecycle state; absent means provisioning.
     #[serde(default = "provisioning")]

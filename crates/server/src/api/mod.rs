@@ -21,6 +21,7 @@ mod links;
 mod list;
 mod metrics;
 mod observe;
+mod openapi;
 mod request;
 mod sandboxes;
 mod services;
@@ -73,17 +74,26 @@ pub struct App {
     pub metrics: Metrics,
 }
 
+/// Under each of these stands the control plane (section 1.3).
+const BASES: [&str; 3] = ["/v2/sandboxes", "/api/v2/sandboxes", "/api/v1/v2/sandboxes"];
+
 /// The whole API over `app`.
 pub fn app(app: Arc<App>) -> Router {
-    let mut router =
-        Router::new().route("/healthz", get(health::health)).route("/download/{token}", get(links::download));
-    if app.engine.policy().metrics {
-        router = router.route("/metrics", get(metrics::metrics));
+    around(routes(app.engine.policy().metrics), app)
+}
+
+fn routes(metrics: bool) -> Router<Arc<App>> {
+    let mut router = Router::new()
+        .route("/healthz", get(health::health))
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/download/{token}", get(links::download));
+    if metrics {
+        router = router.route("/metrics", get(self::metrics::metrics));
     }
-    for base in ["/v2/sandboxes", "/api/v2/sandboxes", "/api/v1/v2/sandboxes"] {
+    for base in BASES {
         router = router.nest(base, control_plane());
     }
-    around(router.nest("/sandboxes/{id}", data_plane()), app)
+    router.nest("/sandboxes/{id}", data_plane())
 }
 
 /// Only what observes the server, for an address of its own.
