@@ -97,3 +97,61 @@ fn is_of_one(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+
+    async fn serving(router: Router) -> (Connections, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Connections::new();
+        connections.serve(listener, router);
+        (connections, address)
+    }
+
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        let _reset_or_end = stream.read_to_string(&mut text).await;
+        text
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_ends_a_head_is_cut_off() {
+        let (connections, address) = serving(Router::new()).await;
+        for said in ["", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nx: y\r\n"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            assert!(!rest(&mut stream).await.contains("200 OK"));
+        }
+        connections.end().await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_under_way_is_finished_and_nothing_begins_after_it() {
+        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let handler = {
+            let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
+            async move || {
+                asked.notify_one();
+                answer.notified().await;
+                "done"
+            }
+        };
+        let (connections, address) = serving(Router::new().route("/", get(handler))).await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        busy.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        asked.notified().await;
+        let ending = tokio::spawn(async move { connections.end().await });
+        assert_eq!(rest(&mut idle).await, "");
+        answer.notify_one();
+        assert!(rest(&mut busy).await.ends_with("\r\n\r\ndone"));
+        ending.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}
