@@ -15,9 +15,11 @@ use sandwire_protocol::limits::{ATTACHMENTS_MAX, COMMAND_SECONDS_MAX, STDIN_BUFF
 use sandwire_protocol::{CommandSpec, ErrorType, Signal, StreamKind, Totals};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use self::summary::Origin;
 use super::attachment::{Attachment, View, other};
+use super::connections::Connections;
 use super::fault::Fault;
 use super::lock::lock;
 use super::requests::{Request, Requests, WindowSize};
@@ -71,6 +73,7 @@ pub struct Command {
     usage: OnceLock<Usage>,
     state: Mutex<State>,
     stdin: Stdin,
+    connections: Connections,
     /// To the attachments: there is output, or the phase moved.
     changed: watch::Sender<()>,
     /// To the pumps: a reader moved.
@@ -152,6 +155,7 @@ impl Command {
                 held: [false; 2],
             }),
             stdin: Stdin::new(),
+            connections: Connections::default(),
             changed: watch::Sender::new(()),
             space: [Notify::new(), Notify::new()],
             poke: Notify::new(),
@@ -184,6 +188,11 @@ impl Command {
     /// Its stdin, for input that is not waited for.
     pub fn stdin(&self) -> &Stdin {
         &self.stdin
+    }
+
+    /// Notes that a writer has a connection, and ends the one that it had: that is over once its token is cancelled.
+    pub fn hand_over(&self, writer: &str) -> Arc<CancellationToken> {
+        self.connections.hand_over(writer)
     }
 
     /// Kills the whole process tree, or what the main process left of it. After the end a no-op.

@@ -9,6 +9,7 @@ mod backend;
 mod channel;
 mod command;
 mod commands;
+mod connections;
 mod crash;
 mod driver;
 mod events;

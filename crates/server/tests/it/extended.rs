@@ -331,3 +331,24 @@ async fn writers_and_plain_input_mix() {
     let again = listen(&mut open(&fixture, reconnect(json!({"writer": "one"}))).await).await;
     assert_eq!((again.output[0].as_slice(), &again.started["stdin_offset"]), (&b"12345"[..], &json!(2)));
 }
+
+#[tokio::test]
+async fn a_writer_that_comes_again_leaves_nobody_behind() {
+    let fixture = fixture().await;
+    let total = 3 * RING_BUFFER_BYTES;
+    let spec = execute(&format!("head -c {total} /dev/zero"), json!({"command_id": "c", "writer": "w"}));
+    // Cut where only the client sees it: nothing is read any more, and nothing acknowledged.
+    let (mut cut, _) = offer(&fixture, SUBPROTOCOL).await;
+    say(&mut cut, &json!({"type": "output_ack", "stdout": 0, "stderr": 0})).await;
+    say(&mut cut, &spec).await;
+    assert!(matches!(next(&mut cut).await, Said::Frame(frame) if frame["type"] == "started"));
+    let other = open(&fixture, reconnect(json!({"writer": "somebody else"}))).await;
+    drop(other);
+    let mut again = open(&fixture, reconnect(json!({"writer": "w"}))).await;
+    let all = listen(&mut again).await;
+    assert_eq!(all.output[0].len(), total);
+    assert_eq!(all.last["exit_code"], 0);
+    // What was on its way, and then no last word.
+    let left = listen(&mut cut).await;
+    assert!(left.output[0].len() < total && left.last == Value::Null, "{}", left.last);
+}

@@ -27,6 +27,7 @@ use sandwire_protocol::limits::{CLOSE_GRACE, EXEC_MESSAGE_READ_MAX, OPENING_DEAD
 use sandwire_protocol::{ClientFrame, ServerFrame};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{ApiError, App, Named};
 use crate::engine::{Attachment, Command, Fault, Form, InUse, Sandbox, View};
@@ -55,7 +56,7 @@ enum Close {
     Deaf(Fault),
     /// The server ends; the client is to come back.
     GoingAway,
-    /// The client said goodbye.
+    /// The client said goodbye, or has another connection.
     Left,
     /// The client is gone.
     Gone,
@@ -114,12 +115,14 @@ async fn converse(
         Err(fault) => return Close::Refuse(fault),
     };
     let (command, heard) = (Arc::clone(attachment.command()), Heard::new());
+    let connection = writer.as_deref().map(|writer| command.hand_over(writer));
     let (taken, acks) = watch::channel(writer.as_deref().map(|writer| command.stdin().taken(writer)));
     let inbox = Inbox::new(writer, taken);
     let key = attachment.key();
     let listener = Listener { command: &command, key, heard: &heard, inbox };
     let close = tokio::select! {
         biased;
+        () = handed_over(connection.as_deref()) => Close::Left,
         close = listen(receiver, dialect, listener, early) => close,
         close = speak(sender, dialect, &mut attachment, &heard, acks) => close,
     };
@@ -127,6 +130,14 @@ async fn converse(
         attachment.leave();
     }
     close
+}
+
+/// Ends when the writer of this connection has another one.
+async fn handed_over(connection: Option<&CancellationToken>) {
+    match connection {
+        Some(connection) => connection.cancelled().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The attachment that the opening frame asks for, and who writes to stdin by it.
