@@ -91,7 +91,7 @@ async def sandbox(client: Any) -> AsyncIterator[Any]:
     await done(client.delete_sandbox(sandbox.name))
 
 
-@pytest.fixture(params=["websocket", pytest.param("sse", marks=later)])
+@pytest.fixture(params=["websocket", "sse"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How commands are run. The client asks for its features anew with each call."""
     if request.param == "sse":

@@ -110,7 +110,7 @@ async def test_what_runs_is_not_started(client, sandbox):
 async def test_a_directory_that_is_not_there_is_an_error_of_the_command(sandbox, transport):
     with pytest.raises(SandboxOperationError, match="/nowhere") as failure:
         await done(sandbox.run("true", cwd="/nowhere"))
-    assert failure.value.operation == "command"
+    assert failure.value.error_type == "CommandError"
 
 
 async def test_a_user_that_is_not_there_is_an_error_of_the_command(sandbox, transport):

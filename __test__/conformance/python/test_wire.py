@@ -3,7 +3,6 @@ codes and shapes that they all depend on, and answers that must stay small or wh
 
 import base64
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -202,7 +201,7 @@ def test_upgrades_are_refused_by_status(wire, box):
 
 def events(answer: requests.Response) -> Iterator[tuple[str, dict]]:
     name = ""
-    for line in answer.iter_lines(decode_unicode=True):
+    for line in answer.iter_lines(chunk_size=65_536, decode_unicode=True):
         field, _, value = line.partition(":")
         if field == "event":
             name = value.strip()
@@ -214,7 +213,6 @@ def sse(box: dict, wire: Wire, call: str, **body: Any) -> requests.Response:
     return wire.session.post(f"{box['dataplane_url']}/execute/stream/{call}", json=body, stream=True, timeout=TIMEOUT)
 
 
-@later
 def test_server_sent_events(wire, box):
     command_id = uuid.uuid4().hex
     command = r"printf 'a\xff'; printf err >&2; exit 3"
@@ -234,14 +232,13 @@ def test_server_sent_events(wire, box):
     ]
 
 
-@later
 def test_a_reader_of_events_is_asked_to_acknowledge(wire, box):
-    total = 32 * 1024 * 1024
+    total = 12 * 1024 * 1024
     command_id = uuid.uuid4().hex
     answer = sse(box, wire, "start", command=f"head -c {total} /dev/zero", command_id=command_id, timeout_seconds=60)
-    got, asked, deadline = 0, 0, time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline:
-        last = ""
+    got, asked = 0, 0
+    while True:
+        last = None
         for last, data in events(answer):
             if last == "stdout":
                 assert data["offset"] == got
@@ -254,7 +251,6 @@ def test_a_reader_of_events_is_asked_to_acknowledge(wire, box):
     assert (got, asked > 0) == (total, True)
 
 
-@later
 def test_events_of_an_unknown_command(wire, box):
     answer = sse(box, wire, "resume", command_id="nobody", stdout_offset=0, stderr_offset=0)
     assert answer.status_code == 404
