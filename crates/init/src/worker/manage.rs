@@ -48,10 +48,11 @@ pub(super) fn entry(path: String, stat: &Stat, target: Option<String>) -> Entry 
 pub(super) fn list(path: &str, offset: usize, limit: usize, report: &mut Report) -> Result<(), Stop> {
     let dir = absolute(path).and_then(|path| open(&path, READ_DIRECTORY));
     let dir: OwnedFd = dir.map_err(|error| Stop::io(format!("open {path}"), &error))?.into();
-    let names = names(&dir, report)?;
+    let late = |stop: Stop| stop.unless_whole(format!("list {path}"));
+    let names = names(&dir, report).map_err(late)?;
     report.truncated = names.len().saturating_sub(offset) > limit;
     for (name, _) in names.iter().skip(offset).take(limit) {
-        report.step()?;
+        report.step().map_err(late)?;
         // What vanished meanwhile is no longer in it.
         let Ok(stat) = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let target = readlinkat(&dir, name, Vec::new()).ok();
@@ -64,7 +65,7 @@ pub(super) fn list(path: &str, offset: usize, limit: usize, report: &mut Report)
 /// Reports on each path.
 pub(super) fn stat(paths: &[String], report: &mut Report) -> Result<(), Stop> {
     for path in paths {
-        report.step()?;
+        report.step().map_err(|stop| stop.unless_whole(format!("look at {path}")))?;
         report.tell(&match stat_one(path) {
             Ok(entry) => Record::Entry(entry),
             Err(error) => {
@@ -208,11 +209,7 @@ impl Tree<'_> {
     fn empty(&self, dir: &OwnedFd, report: &mut Report) -> Result<Option<PathBuf>, Stop> {
         let entries = Dir::read_from(dir).map_err(|error| self.failed(&error.into()))?;
         for entry in entries {
-            // Nobody wants it any more, or it takes too long: what is gone is gone.
-            report.step().map_err(|stop| match stop {
-                Stop::Truncated => self.failed(&Errno::TIMEDOUT.into()),
-                stop => stop,
-            })?;
+            report.step().map_err(|stop| stop.unless_whole(format!("remove {}", self.path)))?;
             let entry = entry.map_err(|error| self.failed(&error.into()))?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {

@@ -32,6 +32,14 @@ impl From<Failure> for Stop {
 }
 
 impl Stop {
+    /// For work of which a part is of no use: being stopped is a failure.
+    pub(super) fn unless_whole(self, step: impl Into<String>) -> Self {
+        match self {
+            Self::Truncated => Self::Failed(Failure { step: step.into(), errno: libc::ETIMEDOUT }),
+            stop => stop,
+        }
+    }
+
     pub(super) fn io(step: impl Into<String>, error: &io::Error) -> Self {
         Self::Failed(from_io(step, error))
     }
