@@ -9,11 +9,12 @@ import { crashAtPlaces, crashUnderLoad } from "./crash.mjs";
 import { manyCutRuns } from "./cut.mjs";
 import { fuzzAll } from "./fuzz.mjs";
 import { leakOfDeletes, leakOfKill } from "./leak.mjs";
+import { schemathesis as describedBy } from "./schemathesis.mjs";
 import { soak as soakFor } from "./soak.mjs";
 import { main, step, StepError } from "./step.mjs";
 import { withWorkDirectory } from "./workdir.mjs";
 
-const runs = { crash, cut, fuzz, leak, soak };
+const runs = { crash, cut, fuzz, leak, schemathesis, soak };
 
 /** R1: `count` runs of 100 MB through cuts, 100 unless told. */
 async function cut(work, count = 100) {
@@ -58,6 +59,11 @@ async function leak(work) {
     console.table(kill);
     sameOrThrow("after the end", kill.afterEnd, kill.before);
   }
+}
+
+/** So many requests for each path of the server's description, 500 unless told. */
+async function schemathesis(work, examples = 500) {
+  await describedBy(work, examples);
 }
 
 /** Mixed load for so many minutes, 30 unless told; nothing may grow. */

@@ -7,6 +7,7 @@ import { build } from "./build.mjs";
 import { packCheck } from "./pack-check.mjs";
 import { checkPrerequisites, installNodeModules } from "./prerequisites.mjs";
 import { pythonConformance } from "./python.mjs";
+import { schemathesis } from "./schemathesis.mjs";
 import { main, run, seconds, step, StepError, works } from "./step.mjs";
 import { copyCheckout, ensureTestUsers, runAs } from "./test-users.mjs";
 import { withWorkDirectory } from "./workdir.mjs";
@@ -64,6 +65,7 @@ function suites(work, users) {
     ...always,
     [`real server, as ${isRoot ? "root" : "this user"}: e2e, conformance`, vitestOf("e2e", "conformance")],
     ["the official Python client", () => pythonConformance(env)],
+    ["the server against its own description", () => schemathesis(work, 10)],
     ["processes and leaks", vitestOf("process")],
     ...users.map((user) => [`real server, as ${user}: e2e`, () => e2eAs(user, work)]),
     ["the package, installed elsewhere", () => packCheck(work)],

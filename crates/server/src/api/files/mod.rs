@@ -84,6 +84,7 @@ fn errno_error(operation: ErrorType, errno: Option<i32>) -> (StatusCode, ErrorTy
             | libc::ELOOP
             | libc::ENAMETOOLONG
             | libc::EINVAL
+            | libc::EBUSY
             | libc::EEXIST
             | libc::ENOTEMPTY
             | libc::ENXIO

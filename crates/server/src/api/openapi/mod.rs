@@ -58,7 +58,7 @@ fn general(document: &mut Document) {
         .gives(any());
     document
         .operation("get", "/metrics", "Counters for Prometheus, where they are switched on")
-        .text("text/plain");
+        .text("application/openmetrics-text");
     document.operation("get", "/openapi.json", "This description").open().gives(any());
     document
         .operation("get", "/download/{token}", "The file that a download link names")
