@@ -4,12 +4,10 @@
 //! sandbox counts as active, and the connection as one of the sandbox's, until the last byte has passed. What the program
 //! answers is for the service's own host and can't touch the API's.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::extract::connect_info::ConnectInfo;
 use axum::http::header::{
     CONNECTION, CONTENT_SECURITY_POLICY, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE, X_FRAME_OPTIONS,
@@ -130,7 +128,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// The request as the program sees it.
 fn outbound(app: &App, request: Request, upgrade: Option<&HeaderValue>) -> Request {
     let (mut parts, body) = request.into_parts();
-    let caller = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let headers = &mut parts.headers;
     remove_hop_by_hop(headers);
     for name in FORWARDED {
@@ -149,9 +146,6 @@ fn outbound(app: &App, request: Request, upgrade: Option<&HeaderValue>) -> Reque
     headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
     if let Some(host) = headers.get(HOST).cloned() {
         headers.insert("x-forwarded-host", host);
-    }
-    if let Some(address) = caller.and_then(|address| HeaderValue::try_from(address.to_string()).ok()) {
-        headers.insert("x-forwarded-for", address);
     }
     let root = || PathAndQuery::from_static("/");
     parts.uri = Uri::from(parts.uri.path_and_query().cloned().unwrap_or_else(root));
