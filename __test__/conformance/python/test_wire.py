@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import Server, later
+from conftest import Server
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -256,7 +256,6 @@ def test_events_of_an_unknown_command(wire, box):
     assert answer.status_code == 404
 
 
-@later
 def test_the_server_describes_itself(wire):
     described = requests.get(f"{wire.origin}/openapi.json", timeout=TIMEOUT).json()
     assert described["openapi"].startswith("3.")
