@@ -50,7 +50,8 @@ fn ask(endpoint: &Uri, choice: Option<&KeyChoice>) -> io::Result<Value> {
     stream.set_read_timeout(Some(DOCTOR_DEADLINE))?;
     let key = choice.filter(|choice| !choice.generated);
     let key = key.map(|choice| format!("x-api-key: {}\r\n", choice.key.reveal())).unwrap_or_default();
-    write!(stream, "GET /healthz HTTP/1.1\r\nhost: {host}\r\n{key}connection: close\r\n\r\n")?;
+    let request = format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\n{key}connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.take(ANSWER_MAX).read_to_string(&mut answer)?;
     let body = answer
@@ -72,8 +73,13 @@ mod tests {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let _read = stream.read(&mut request).unwrap();
+            // To its end: what is unread when the connection closes resets it, and the answer with it.
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
             write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
         });
         endpoint

@@ -73,7 +73,11 @@ async fn listen(socket: &mut Socket) -> All {
                 at[stream] = Some(offset + data.len() as u64);
                 all.output[stream].extend(data);
             }
-            Said::Frame(frame) if frame["type"] == "started" => all.started = frame,
+            Said::Frame(frame) if frame["type"] == "started" => {
+                // What was taken before then is not acknowledged once more.
+                all.taken = frame["stdin_offset"].as_u64().unwrap_or(0);
+                all.started = frame;
+            }
             Said::Frame(frame) if frame["type"] == "stdin_ack" => {
                 let offset = frame["offset"].as_u64().unwrap();
                 assert!(offset > all.taken, "never the same again");
