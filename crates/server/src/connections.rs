@@ -1,13 +1,19 @@
 //! Connections: accepted up to a limit, given a time to say what they want, and ended in order.
 //!
 //! A client that opens connections and says nothing, or only ever the next header, holds a descriptor for
-//! [`HEADER_DEADLINE`] at most, and no more than [`CONNECTIONS_MAX`] of them.
+//! [`HEADER_DEADLINE`] at most, and no more than [`CONNECTIONS_MAX`] of them. Handlers learn the peer's address from the
+//! request's [`ConnectInfo`].
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use sandwire_protocol::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEADER_DEADLINE};
@@ -44,10 +50,10 @@ impl Connections {
         // Closed never; what does not get its turn waits in the kernel.
         while let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let (router, ending) = (router.clone(), self.ending.clone());
                     self.open.spawn(async move {
-                        converse(stream, router, ending).await;
+                        converse(stream, peer, router, ending).await;
                         drop(turn);
                     });
                 }
@@ -70,14 +76,18 @@ impl Connections {
 }
 
 /// One connection. Upgraded ones have gone their own way when this returns.
-async fn converse(stream: TcpStream, router: Router, ending: CancellationToken) {
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, ending: CancellationToken) {
     // Frames are written whole: waiting for more would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.call(request)
+    });
     let mut connection =
         std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
@@ -128,6 +138,18 @@ mod tests {
             stream.write_all(said.as_bytes()).await.unwrap();
             assert!(!rest(&mut stream).await.contains("200 OK"));
         }
+        connections.end().await;
+    }
+
+    #[tokio::test]
+    async fn handlers_learn_who_asks() {
+        let told = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string();
+        let (connections, address) = serving(Router::new().route("/", get(told))).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let own = stream.local_addr().unwrap().to_string();
+        assert!(rest(&mut stream).await.ends_with(&format!("\r\n\r\n{own}")));
         connections.end().await;
     }
 

@@ -1,8 +1,9 @@
 //! The life of the server: isolation first, then the runtime, the ready line, and an end that leaves nothing.
 //!
 //! The order of the end: refuse new requests; close exec sockets with 1001; wait for requests under way, for a bounded
-//! time; stop accepting; destroy all sandboxes and empty the trash, for a bounded time; give back mounts and cgroups; remove, if the
-//! server is ephemeral, what it made on disk.
+//! time; end streams of commands and connections to services that are left; stop accepting; destroy all sandboxes and
+//! empty the trash, for a bounded time; give back mounts and cgroups; remove, if the server is ephemeral, what it made on
+//! disk.
 //! A second signal ends the process at once; what it leaves is removed at the next start.
 
 use std::io::{self, IsTerminal};

@@ -4,6 +4,7 @@
 //! is closed at its start, and leaving does not kill it. Output travels as raw bytes in base64.
 //! The offsets of a resume acknowledge all output before them. A response ends with `ack_required` after so much output
 //! that more could not be kept until it is acknowledged; a client that reads slowly just makes the socket full.
+//! While the server drains a response goes on; what has not ended by then is told to come back.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -132,8 +133,8 @@ impl Told {
     }
 
     async fn go_on(&mut self) {
-        let stopping = self.app.stopping.clone();
-        let told = stopping
+        let ending = self.app.ending.clone();
+        let told = ending
             .run_until_cancelled(async { if self.started { self.tell().await } else { self.start().await } });
         if told.await.is_none() {
             self.end(error(SHUTTING_DOWN, "the server is shutting down"));

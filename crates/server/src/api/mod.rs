@@ -60,13 +60,13 @@ pub struct App {
     pub services: Services,
     /// Where the server listens, for clients that do not say how they reached it.
     pub listen: SocketAddr,
-    /// The server drains: sockets close, nothing new begins.
+    /// The server drains: exec sockets close, nothing new begins.
     pub stopping: CancellationToken,
-    /// The drain is over: whatever still waits, gives up.
+    /// The drain is over: whatever still waits or streams, gives up.
     pub ending: CancellationToken,
     /// Calls of `POST /execute` that may collect output in memory.
     pub executes: Semaphore,
-    /// Open exec sockets.
+    /// Open exec sockets, and connections of services that speak another protocol than HTTP.
     pub sockets: TaskTracker,
     /// Requests whose answers are not written yet.
     pub requests: TaskTracker,

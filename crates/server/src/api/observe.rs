@@ -1,7 +1,8 @@
 //! What happens around every request: it gets an id, it is counted and logged, a panic of its handler becomes an
 //! answer, and while the server drains it is refused.
 //!
-//! Logged are the route's pattern and the sandbox, never the path, the query or a header: they may bear secrets.
+//! Logged are the route's pattern and the sandbox, never the path, the query or a header: they may bear secrets. What is
+//! for a program in a sandbox is all one route, whatever route of the API its path looks like.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -25,19 +26,24 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::error::Problem;
+use super::services::Host;
 use super::{ApiError, App};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Paths that are answered while the server drains.
+/// Routes that are answered while the server drains.
 const ALWAYS: [&str; 2] = ["/healthz", "/metrics"];
+
+/// The route of what leads nowhere.
+const NOWHERE: &str = "none";
+/// The route of all that is for programs in sandboxes.
+const SERVICE: &str = "service";
 
 pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers());
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let (method, sandbox) = (method(request.method()), sandbox(&route, request.uri().path()));
-    let refuse = app.stopping.is_cancelled() && !ALWAYS.contains(&request.uri().path());
+    let (method, (route, sandbox)) = (method(request.method()), destination(&request));
+    let refuse = app.stopping.is_cancelled() && !ALWAYS.contains(&route.as_str());
     let under_way = (!refuse).then(|| app.requests.token());
     let response = if refuse {
         draining()
@@ -77,6 +83,18 @@ fn request_id(headers: &HeaderMap) -> String {
 fn method(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
+/// The route's pattern, and the sandbox that is named.
+fn destination(request: &Request) -> (String, Option<String>) {
+    match Host::of(request) {
+        Ok(Host::Api) => {
+            let route = request.extensions().get::<MatchedPath>().map_or(NOWHERE, MatchedPath::as_str);
+            (route.to_owned(), sandbox(route, request.uri().path()))
+        }
+        Ok(Host::Service(target)) => (SERVICE.to_owned(), Some(target.sandbox.to_string())),
+        Err(_) => (NOWHERE.to_owned(), None),
+    }
 }
 
 /// The segment of the path that names the sandbox.

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use sandwire_protocol::limits::CONTROL_BODY_MAX;
 use serde_json::json;
 
 use crate::fake::{BROKEN, KEY, server, server_with, until};
@@ -186,6 +187,27 @@ async fn what_cant_be_kept_is_refused_by_name() {
     assert_eq!((status, &made["vcpus"], &made["mem_bytes"]), (201, &json!(2), &json!(1u64 << 30)));
     let (status, error) = server_with(false).call("POST", BOXES, limited).await;
     assert_eq!((status, &error["detail"]["error"]), (422, &json!("SandboxConfig")));
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_told_its_limit() {
+    let server = server();
+    let name = server.sandbox().await.replace("/sandboxes/", "");
+    let padded = |size: usize| format!("{{}}{}", " ".repeat(size - 2));
+    for (method, path) in [
+        ("POST", BOXES.to_owned()),
+        ("PATCH", format!("{BOXES}/{name}")),
+        ("POST", format!("{BOXES}/{name}/service-url")),
+        ("POST", format!("{BOXES}/{name}/download-url")),
+        ("POST", format!("/sandboxes/{name}/glob")),
+    ] {
+        let (status, _) = server.call(method, &path, padded(CONTROL_BODY_MAX)).await;
+        assert_ne!(status, 413, "{method} {path}");
+        let (status, error) = server.call(method, &path, padded(CONTROL_BODY_MAX + 1)).await;
+        assert_eq!((status, &error["detail"]["error"]), (413, &json!("InvalidRequest")), "{method} {path}");
+        let message = error["detail"]["message"].as_str().unwrap();
+        assert!(message.contains(&CONTROL_BODY_MAX.to_string()), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Programs in sandboxes, reached by their host names. The fake connects to ports of the machine itself.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::http::{HeaderMap, Request};
 use axum::response::IntoResponse;
@@ -15,6 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite;
 
 use crate::fake::{KEY, Server, server};
+
+/// Who sends the requests that come over no connection; an IPv4 address as a socket for both kinds tells it.
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped()), 4000);
 
 const TOKEN: &str = "x-langsmith-sandbox-service-token";
 
@@ -72,7 +76,8 @@ impl Service {
     }
 
     async fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, String) {
-        let mut request = Request::builder().uri(path).header("host", &self.host);
+        let mut request =
+            Request::builder().uri(path).header("host", &self.host).extension(ConnectInfo(PEER));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -121,12 +126,13 @@ async fn a_request_with_the_token_reaches_the_program_and_nothing_of_ours_does()
         format!("host: {}", service.host),
         format!("x-forwarded-host: {}", service.host),
         "x-forwarded-proto: http".into(),
+        "x-forwarded-for: 192.0.2.7".into(),
         "cookie: theme=dark".into(),
         "authorization: Bearer theirs".into(),
     ] {
         assert!(seen.contains(&expected), "{expected} in {seen:?}");
     }
-    let hidden = ["x-api-key", TOKEN, "x-hop", "x-langsmith-user-id", "x-forwarded-for"];
+    let hidden = ["x-api-key", TOKEN, "x-hop", "x-langsmith-user-id", "x-forwarded-for: 1.2.3.4"];
     assert!(!seen.iter().any(|header| hidden.iter().any(|name| header.starts_with(name))), "{seen:?}");
     assert!(!body.contains(token));
     assert_eq!(headers["content-security-policy"], "frame-ancestors 'self'");
@@ -260,11 +266,14 @@ async fn web_sockets_pass() {
         assert_eq!(socket.next().await.unwrap().unwrap(), tungstenite::Message::text(format!("echo {text}")));
     }
     service.server.app.stopping.cancel();
+    socket.send(tungstenite::Message::text("draining")).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), tungstenite::Message::text("echo draining"));
+    service.server.app.ending.cancel();
     while let Some(Ok(_)) = socket.next().await {}
 }
 
-#[tokio::test]
-async fn an_answer_streams_before_it_is_complete() {
+/// A caller that has the first chunk of an answer, and the program that has more to say.
+async fn streaming() -> (Service, TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let service = Service::of(listener.local_addr().unwrap().port(), json!({})).await;
     let address: SocketAddr = service.server.listen().await;
@@ -272,19 +281,58 @@ async fn an_answer_streams_before_it_is_complete() {
     let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n{TOKEN}: {}\r\n\r\n", service.host, service.token());
     caller.write_all(request.as_bytes()).await.unwrap();
     let (mut program, _) = listener.accept().await.unwrap();
-    let mut asked = Vec::new();
-    while !asked.ends_with(b"\r\n\r\n") {
-        assert_ne!(program.read_buf(&mut asked).await.unwrap(), 0);
-    }
+    read_until(&mut program, "\r\n\r\n").await;
     program.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n").await.unwrap();
+    read_until(&mut caller, "first").await;
+    (service, caller, program)
+}
+
+async fn read_until(stream: &mut TcpStream, text: &str) {
     let mut got = Vec::new();
-    while !String::from_utf8_lossy(&got).contains("first") {
-        assert_ne!(caller.read_buf(&mut got).await.unwrap(), 0);
+    while !String::from_utf8_lossy(&got).contains(text) {
+        assert_ne!(stream.read_buf(&mut got).await.unwrap(), 0);
     }
+}
+
+#[tokio::test]
+async fn an_answer_streams_before_it_is_complete() {
+    let (_service, caller, mut program) = streaming().await;
     drop(caller);
     // The caller left, so the program's connection ends.
     let mut rest = Vec::new();
     let _reset = program.read_to_end(&mut rest).await;
+}
+
+#[tokio::test]
+async fn an_answer_goes_on_while_the_server_drains_and_no_longer() {
+    let (service, mut caller, mut program) = streaming().await;
+    let app = &service.server.app;
+    app.stopping.cancel();
+    program.write_all(b"6\r\nsecond\r\n").await.unwrap();
+    read_until(&mut caller, "second").await;
+    assert_eq!(service.get("/healthz", &[(TOKEN, service.token())]).await.0, 503, "nothing new begins");
+    app.ending.cancel();
+    for mut stream in [caller, program] {
+        let mut rest = Vec::new();
+        let _reset = stream.read_to_end(&mut rest).await;
+        assert!(!String::from_utf8_lossy(&rest).contains("0\r\n\r\n"), "the answer is not complete");
+    }
+}
+
+#[tokio::test]
+async fn services_are_one_route_of_their_own() {
+    let service = Service::of(program().await, json!({})).await;
+    for path in ["/metrics", "/v2/sandboxes/boxes", "/own"] {
+        assert_eq!(service.get(path, &[(TOKEN, service.token())]).await.0, 200);
+    }
+    let request = Request::get("/metrics").header("x-api-key", KEY).body(Body::empty()).unwrap();
+    let (_, _, text) = service.server.raw(request).await;
+    let text = String::from_utf8(text).unwrap();
+    let counted = "sandwired_http_requests_total{route=\"service\",method=\"GET\",status=\"200\"} 3";
+    assert!(
+        text.contains(counted) && !text.contains("route=\"/v2/sandboxes/boxes\",method=\"GET\""),
+        "{text}"
+    );
 }
 
 #[tokio::test]

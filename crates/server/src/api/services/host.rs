@@ -15,14 +15,14 @@ pub(super) const DOMAIN: &str = ".localhost";
 
 /// A port of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) sandbox: Uuid,
+pub(in crate::api) struct Target {
+    pub(in crate::api) sandbox: Uuid,
     pub(super) port: u16,
 }
 
 /// Whom a request is for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Host {
+pub(in crate::api) enum Host {
     Api,
     Service(Target),
 }
@@ -43,7 +43,7 @@ impl Target {
 
 impl Host {
     /// A request without a host is one for the API: it can come from no browser.
-    pub(super) fn of(request: &Request) -> Result<Self, ApiError> {
+    pub(in crate::api) fn of(request: &Request) -> Result<Self, ApiError> {
         let mut headers = request.headers().get_all(HOST).iter();
         let host = headers.next();
         if headers.next().is_some() {

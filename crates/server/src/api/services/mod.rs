@@ -26,12 +26,12 @@ use uuid::Uuid;
 use super::App;
 use crate::engine::{Secret, StateDir, lock};
 use access::{Access, LoginRefused};
-use host::{Host, Target};
+use host::Target;
 use refusal::Refusal;
 
 pub(super) use access::{instant, now};
 pub(super) use grants::{create, list, revoke};
-pub(super) use host::is_local;
+pub(super) use host::{Host, is_local};
 
 /// Where a browser exchanges a link for a cookie.
 const LOGIN_PATH: &str = "/_svc/auth";

@@ -2,12 +2,13 @@
 //!
 //! Both bodies stream, with back-pressure from end to end; an upgrade (WebSocket) becomes a plain exchange of bytes. The
 //! sandbox counts as active, and the connection as one of the sandbox's, until the last byte has passed. What the program
-//! answers is for the service's own host and can't touch the API's.
+//! answers is for the service's own host and can't touch the API's. What still passes when the drain is over is cut off.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{
     CONNECTION, CONTENT_SECURITY_POLICY, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE, X_FRAME_OPTIONS,
@@ -66,9 +67,10 @@ pub(super) async fn forward<H: Send + Sync + 'static>(
     let request = outbound(app, request, asked.as_ref());
     let broken = |error: hyper::Error| Refusal::broken(&error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    // Ends with the answer's body, or when this future is dropped.
+    let ending = app.ending.clone();
+    // Ends with the answer's body, or when this future is dropped, or with the server.
     tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
+        if let Some(Err(error)) = ending.run_until_cancelled_owned(connection.with_upgrades()).await {
             tracing::debug!(%error, "connection to a port broke");
         }
     });
@@ -78,9 +80,9 @@ pub(super) async fn forward<H: Send + Sync + 'static>(
     if switched {
         let caller = caller.filter(|_| asked.is_some()).ok_or_else(Refusal::confused)?;
         let program = hyper::upgrade::on(&mut answer);
-        let stopping = app.stopping.clone();
+        let ending = app.ending.clone();
         app.sockets.spawn(async move {
-            let _ended = stopping.run_until_cancelled(exchange(caller, program)).await;
+            let _ended = ending.run_until_cancelled(exchange(caller, program)).await;
             drop(held);
         });
         return Ok(inbound(grant, answer.map(|_| Body::empty()), asked));
@@ -142,6 +144,11 @@ fn outbound(app: &App, request: Request, upgrade: Option<&HeaderValue>) -> Reque
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
+    }
+    if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>()
+        && let Ok(address) = HeaderValue::try_from(peer.ip().to_canonical().to_string())
+    {
+        headers.insert("x-forwarded-for", address);
     }
     headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
     if let Some(host) = headers.get(HOST).cloned() {
