@@ -1,34 +1,34 @@
 //! A command as its attachments and its driver share it: output, phase, and the wake-ups between them.
 //!
-//! - The driver ([`super::driver`]) alone appends output and moves the phase: starting, running, ended.
-//! - An [`Attachment`] is one client's view: a cursor per stream. Any number may exist, and none of them keeps a
-//!   copy of the output; each reads from the ring buffers at its own pace.
+//! - The driver ([`super::driver`]) alone appends output and moves the phase: starting, running, ended ([`driven`]).
+//! - An [`Attachment`](super::attachment::Attachment) is one client's view: a cursor per stream. Any number may exist,
+//!   and none of them keeps a copy of the output; each reads from the ring buffers at its own pace ([`attached`]).
 //! - The lock is held for the copy of at most one frame and never across an await.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use bytes::BytesMut;
-
 use sandwire_protocol::extension::Usage;
-use sandwire_protocol::limits::{ATTACHMENTS_MAX, COMMAND_SECONDS_MAX, STDIN_BUFFER_MAX, STDIN_STALL};
+use sandwire_protocol::limits::{COMMAND_SECONDS_MAX, STDIN_BUFFER_MAX, STDIN_STALL};
 use sandwire_protocol::{CommandSpec, ErrorType, Signal, StreamKind, Totals};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::summary::Origin;
-use super::attachment::{Attachment, View, other};
 use super::connections::Connections;
 use super::fault::Fault;
 use super::lock::lock;
 use super::requests::{Request, Requests, WindowSize};
 use super::stdin::{Stalled, Stdin};
-use super::stream::{Room, Stream};
+use super::stream::Stream;
 use super::tally;
 
+mod attached;
+mod driven;
 mod summary;
 
+pub(super) use driven::Idle;
 pub use summary::{Status, Summary};
 
 /// What comes next for an attachment.
@@ -98,12 +98,6 @@ struct State {
     last_output: Instant,
     /// Whether the pumps of stdout and stderr wait for room.
     held: [bool; 2],
-}
-
-/// Time left to a command that nobody is attached to.
-pub(super) enum Idle {
-    Never,
-    Until(Instant),
 }
 
 impl State {
@@ -247,25 +241,6 @@ impl Command {
         }
     }
 
-    /// Another client; `None` if there are too many.
-    pub fn attach(self: &Arc<Self>, view: View) -> Option<Attachment> {
-        let now = Instant::now();
-        let mut state = lock(&self.state);
-        if state.attachments >= ATTACHMENTS_MAX {
-            return None;
-        }
-        state.attachments += 1;
-        state.was_attached = true;
-        state.last_key += 1;
-        let key = state.last_key;
-        state.stream(StreamKind::Stdout).attach(key, view.form, view.stdout_offset, now);
-        state.stream(StreamKind::Stderr).attach(key, view.form, view.stderr_offset, now);
-        drop(state);
-        self.poke.notify_one();
-        self.wake_pumps();
-        Some(Attachment::new(Arc::clone(self), key, self.changed.subscribe()))
-    }
-
     /// How its start went, once that is known.
     pub(super) fn start(&self) -> Option<Result<i32, Fault>> {
         match &lock(&self.state).phase {
@@ -285,47 +260,6 @@ impl Command {
         let state = lock(&self.state);
         let [stdout, stderr] = &state.streams;
         Totals { stdout_bytes: stdout.total(), stderr_bytes: stderr.total() }
-    }
-
-    /// What comes next for an attachment that looks at stream `first` first. Under one lock: the end must not be
-    /// seen before output that was appended before it.
-    pub(super) fn step(&self, key: u64, first: StreamKind, out: &mut BytesMut) -> Option<Step> {
-        let now = Instant::now();
-        let mut state = lock(&self.state);
-        for kind in [first, other(first)] {
-            if let Some(offset) = state.stream(kind).take(key, out, now) {
-                drop(state);
-                self.space(kind).notify_one();
-                return Some(Step::Output(kind, offset));
-            }
-        }
-        match &state.phase {
-            Phase::Ended { end, .. } => Some(Step::End(end.clone())),
-            _ => None,
-        }
-    }
-
-    /// The client of that attachment has the output before these offsets.
-    pub fn acknowledge(&self, key: u64, stdout: u64, stderr: u64) {
-        let now = Instant::now();
-        let mut state = lock(&self.state);
-        state.stream(StreamKind::Stdout).acknowledge(key, stdout, now);
-        state.stream(StreamKind::Stderr).acknowledge(key, stderr, now);
-        drop(state);
-        self.wake_pumps();
-    }
-
-    pub(super) fn detach(&self, key: u64, lost: bool) {
-        let now = Instant::now();
-        let mut state = lock(&self.state);
-        state.attachments -= 1;
-        state.alone_since = now;
-        for stream in &mut state.streams {
-            stream.detach(key, lost, now);
-        }
-        drop(state);
-        self.poke.notify_one();
-        self.wake_pumps();
     }
 
     fn wake_pumps(&self) {
@@ -349,112 +283,6 @@ impl Command {
             Phase::Ended { at, .. } => Some((at, state.streams.iter().map(Stream::retained).sum())),
             _ => None,
         }
-    }
-}
-
-/// The driver's side.
-impl Command {
-    pub(super) fn started(&self, pid: i32, spawning: Duration) {
-        self.spawning.get_or_init(|| spawning);
-        lock(&self.state).phase = Phase::Running { pid };
-        self.changed.send_replace(());
-    }
-
-    pub(super) fn used(&self, usage: Usage) {
-        self.usage.get_or_init(|| usage);
-    }
-
-    /// Appends output; what comes after the end is nobody's.
-    pub(super) fn append(&self, kind: StreamKind, chunk: &[u8]) {
-        let now = Instant::now();
-        let mut state = lock(&self.state);
-        if state.stream(kind).is_closed() {
-            return;
-        }
-        tally::wrote(kind, chunk.len());
-        state.stream(kind).push(chunk, now);
-        state.last_output = now;
-        drop(state);
-        self.changed.send_replace(());
-    }
-
-    pub(super) fn close_stream(&self, kind: StreamKind) {
-        lock(&self.state).stream(kind).close();
-        self.changed.send_replace(());
-    }
-
-    pub(super) fn room(&self, kind: StreamKind, now: Instant) -> Room {
-        let mut state = lock(&self.state);
-        let stream = state.stream(kind);
-        if stream.is_closed() { Room::Bytes(usize::MAX) } else { stream.room(now) }
-    }
-
-    pub(super) fn space(&self, kind: StreamKind) -> &Notify {
-        let [stdout, stderr] = &self.space;
-        match kind {
-            StreamKind::Stdout => stdout,
-            StreamKind::Stderr => stderr,
-        }
-    }
-
-    /// A pump stops reading, or goes on. What it left in the pipe is not quiet, whether there is room for it by now or not.
-    pub(super) fn hold(&self, kind: StreamKind, held: bool) {
-        let mut state = lock(&self.state);
-        *state.held_mut(kind) = held;
-        state.last_output = Instant::now();
-    }
-
-    /// Since when nothing came, `None` while output is held back.
-    pub(super) fn quiet_since(&self) -> Option<Instant> {
-        let state = lock(&self.state);
-        let held = state.streams.iter().zip(state.held).any(|(stream, held)| held && !stream.is_closed());
-        (!held).then_some(state.last_output)
-    }
-
-    pub(super) fn poke(&self) -> &Notify {
-        &self.poke
-    }
-
-    /// What was asked for since the last call, in order.
-    pub(super) fn take_requests(&self) -> Vec<Request> {
-        lock(&self.state).requests.take()
-    }
-
-    /// Kills asked for by somebody so far.
-    pub(super) fn kills(&self) -> u64 {
-        lock(&self.state).kills
-    }
-
-    /// Whether it is to be killed, by request or by its own settings.
-    pub(super) fn kill_wanted(&self) -> bool {
-        let state = lock(&self.state);
-        state.kills > 0 || (self.kill_on_disconnect && state.was_attached && state.attachments == 0)
-    }
-
-    pub(super) fn idle(&self) -> Idle {
-        let state = lock(&self.state);
-        match self.idle {
-            Some(limit) if state.attachments == 0 => Idle::Until(state.alone_since + limit),
-            _ => Idle::Never,
-        }
-    }
-
-    /// The last word. Later calls change nothing.
-    pub(super) fn finish(&self, end: End) {
-        let mut state = lock(&self.state);
-        let pid = match state.phase {
-            Phase::Starting => None,
-            Phase::Running { pid } => Some(pid),
-            Phase::Ended { .. } => return,
-        };
-        state.streams.iter_mut().for_each(Stream::close);
-        tally::ended(&end);
-        state.phase = Phase::Ended { pid, end, at: Instant::now() };
-        state.ended_at = Some(SystemTime::now());
-        drop(state);
-        self.stdin.discard();
-        self.wake_pumps();
-        self.changed.send_replace(());
     }
 }
 

@@ -8,11 +8,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use sandwire_isolate::wire::{Event, Failure, Request};
+use sandwire_protocol::limits::FILE_PATH_MAX;
 use tokio_util::task::TaskTracker;
 
 use super::fault::Fault;
 use super::link::Link;
-use super::sandbox::{Sandbox, check_path};
+use super::sandbox::Sandbox;
 
 /// Why a file call failed.
 #[derive(Debug, thiserror::Error)]
@@ -126,4 +127,12 @@ fn regular(fds: Vec<OwnedFd>) -> Result<File, FileError> {
 fn unexpected(event: &Event) -> Fault {
     tracing::error!(?event, "init answered something else");
     Fault::command("the sandbox gave an unexpected answer")
+}
+
+/// Whether a path of a file call can be one at all.
+pub(crate) fn check_path(path: &str) -> Result<(), Fault> {
+    if path.is_empty() || path.contains('\0') || path.len() > FILE_PATH_MAX {
+        return Err(Fault::invalid(format!("path must have 1 to {FILE_PATH_MAX} bytes and no NUL")));
+    }
+    Ok(())
 }
