@@ -21,41 +21,97 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
 /// A request of the control plane.
 pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let body = read(body, CONTROL_BODY_MAX).await?;
-    parse(&body)
+    Ok(parse(&body)?)
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+/// The settings of a sandbox, none of which has to be given: an empty body gives none, one that is not JSON is refused
+/// like a value is, and what is wrong within a setting is told of that setting.
+pub(super) async fn settings<T: DeserializeOwned + Default>(body: Body) -> Result<T, ApiError> {
+    let body = read(body, CONTROL_BODY_MAX).await?;
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    parse(&body).map_err(|wrong| match wrong {
+        Wrong::Document(message) => ApiError::validation("body", message),
+        Wrong::Value { field, message } => {
+            let setting = field.split_once(['.', '[']).map_or(&*field, |(setting, _)| setting);
+            ApiError::validation(setting, message)
+        }
+    })
+}
+
+/// What is wrong with a body.
+enum Wrong {
+    /// It is not one JSON document.
+    Document(String),
+    /// A value is missing, superfluous or of the wrong type.
+    Value { field: String, message: String },
+}
+
+impl From<Wrong> for ApiError {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Document(message) => Self::invalid(message),
+            Wrong::Value { field, message } => Self::validation(&field, message),
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Wrong> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| refused(&error))?;
-    json.end().map_err(|error| ApiError::invalid(format!("the body is not one JSON document: {error}")))?;
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| wrong(&error))?;
+    json.end().map_err(|error| Wrong::Document(format!("the body is not one JSON document: {error}")))?;
     Ok(value)
 }
 
-fn refused(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> Wrong {
     let field = match error.path().to_string() {
         root if root == "." => "body".to_owned(),
         field => field,
     };
+    let message = error.inner().to_string();
     match error.inner().classify() {
-        serde_json::error::Category::Data => ApiError::validation(&field, error.inner().to_string()),
-        _ => ApiError::invalid(format!("the body is not JSON: {}", error.inner())),
+        serde_json::error::Category::Data => Wrong::Value { field, message },
+        _ => Wrong::Document(format!("the body is not JSON: {message}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sandwire_protocol::ServiceUrlRequest;
+    use sandwire_protocol::{CreateSandbox, ServiceUrlRequest};
 
     #[test]
     fn what_is_wrong_is_named() {
-        let refusal = |body: &str| format!("{:?}", parse::<ServiceUrlRequest>(body.as_bytes()).unwrap_err());
+        let refusal = |body: &str| {
+            let wrong = parse::<ServiceUrlRequest>(body.as_bytes()).err().unwrap();
+            format!("{:?}", ApiError::from(wrong))
+        };
         assert!(refusal(r#"{"port":"a"}"#).contains(r#""loc": Array [String("body"), String("port")]"#));
         assert!(refusal(r#"{"port":1,"embed_origins":[2]}"#).contains("embed_origins[0]"));
         assert!(refusal("{}").contains("missing field `port`"));
         assert!(refusal(r#"{"port":1,"ports":2}"#).contains("unknown field `ports`"));
         for broken in ["", "{", "{\"port\":1} x", "\u{7f}"] {
             assert!(refusal(broken).contains("InvalidRequest"), "{broken}");
+        }
+    }
+
+    #[tokio::test]
+    async fn settings_are_named_and_may_be_absent() {
+        let read = |body: &'static str| settings::<CreateSandbox>(Body::from(body));
+        let default = CreateSandbox::default();
+        assert_eq!((read("").await.unwrap(), read("{}").await.unwrap()), (default.clone(), default));
+        for (body, field) in [
+            (r#"{"name":7}"#, "name"),
+            (r#"{"run_config":{"user":7}}"#, "run_config"),
+            (r#"{"env_vars":{"A":7}}"#, "env_vars"),
+            ("[]", "body"),
+            ("{", "body"),
+            ("{} x", "body"),
+        ] {
+            let refusal = format!("{:?}", read(body).await.unwrap_err());
+            let named = format!(r#""loc": Array [String("body"), String("{field}")]"#);
+            assert!(refusal.contains(&named), "{refusal}");
         }
     }
 }

@@ -13,7 +13,7 @@ use sandwire_protocol::{CreateSandbox, ErrorType};
 use serde_json::Value;
 
 use super::request::{self, Resources};
-use super::{ApiError, App, server_timing};
+use super::{ApiError, App, body, server_timing};
 use crate::engine::{CreateFailed, Created, Refused, Sandbox, Settings, name};
 
 /// Settings of the protocol that this server can't keep, beside those with a field of their own.
@@ -33,7 +33,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, ApiError> {
-    let request: CreateSandbox = request::read(body).await?;
+    let request: CreateSandbox = body::settings(body).await?;
     let settings = settings(&app, &request)?;
     let wait = wait(&request)?;
     let name = request.name.filter(|name| !name.is_empty());

@@ -1,31 +1,12 @@
-//! Bodies of the control plane: JSON objects whose every field is checked by its name.
+//! What is asked of a new sandbox or one that changes: every field is checked, and refused by its name.
 
 use std::collections::BTreeMap;
 
-use axum::body::Body;
-use sandwire_protocol::limits::{CONTROL_BODY_MAX, LABEL_TEXT_MAX, LABELS_MAX, MEMORY_MIN};
+use sandwire_protocol::limits::{LABEL_TEXT_MAX, LABELS_MAX, MEMORY_MIN};
 use sandwire_protocol::{ErrorType, ResourceLimits, RunConfig};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{ApiError, body};
-
-/// Reads an object; an empty body is one without fields.
-pub(super) async fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, ApiError> {
-    let body = body::read(body, CONTROL_BODY_MAX).await?;
-    if body.is_empty() {
-        return Ok(T::default());
-    }
-    let fields: Map<String, Value> =
-        serde_json::from_slice(&body).map_err(|error| ApiError::validation("body", error.to_string()))?;
-    // Field by field first: serde does not say which one it stumbled over.
-    for (field, value) in &fields {
-        let alone = Value::Object(Map::from_iter([(field.clone(), value.clone())]));
-        serde_json::from_value::<T>(alone).map_err(|error| ApiError::validation(field, error.to_string()))?;
-    }
-    serde_json::from_value(Value::Object(fields))
-        .map_err(|error| ApiError::validation("body", error.to_string()))
-}
+use super::ApiError;
 
 /// Fields without a place in the request's type: what the protocol has and this server has not is told so; `harmless`
 /// says which values of those mean nothing.

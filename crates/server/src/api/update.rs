@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use sandwire_protocol::{Sandbox as Object, UpdateSandbox};
 
 use super::request::{self, Resources};
-use super::{ApiError, App, Named};
+use super::{ApiError, App, Named, body};
 use crate::engine::{Update, name};
 
 /// Settings of the protocol that can't be changed here, beside those with a field of their own.
@@ -21,7 +21,7 @@ pub(super) async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Object>, ApiError> {
-    let request: UpdateSandbox = request::read(body).await?;
+    let request: UpdateSandbox = body::settings(body).await?;
     let sandbox = app.sandbox(&reference)?;
     let update = check(&app, request)?;
     if update != Update::default() {
