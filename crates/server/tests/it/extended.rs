@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
-use crate::exec::{Fixture, Socket, execute, fixture, say};
+use crate::socket::{Fixture, Socket, execute, fixture, say};
 
 const HEADER: &str = "sec-websocket-protocol";
 
@@ -144,7 +144,7 @@ async fn without_it_its_frames_are_malformed() {
         json!({"type": "resize", "cols": 1, "rows": 1}),
     ] {
         let said = fixture.talk(&[execute("sleep 1000", json!({})), frame]).await;
-        assert_eq!((crate::exec::error_type(&said), said.close), (ErrorType::InvalidRequest, Some(1000)));
+        assert_eq!((crate::socket::error_type(&said), said.close), (ErrorType::InvalidRequest, Some(1000)));
     }
     let (mut socket, _) = tokio_tungstenite::connect_async(fixture.upgrade()).await.unwrap();
     say(&mut socket, &execute("sleep 1000", json!({"writer": "w"}))).await;

@@ -22,6 +22,8 @@ mod operations;
 #[cfg(test)]
 mod services;
 #[cfg(test)]
+mod socket;
+#[cfg(test)]
 mod sse;
 #[cfg(test)]
 mod terminal;

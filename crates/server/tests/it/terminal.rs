@@ -7,8 +7,8 @@ use sandwire_protocol::{CommandSpec, ErrorType, StreamKind};
 use sandwire_server::engine::{Attachment, End, Form, Step, WindowSize};
 use serde_json::json;
 
-use crate::exec::{execute, fixture};
 use crate::fake::{LIAR, Server, server};
+use crate::socket::{execute, fixture};
 
 /// A terminal of a sandbox of its own.
 struct Terminal {
