@@ -2,6 +2,7 @@
 //! it. Isolation is tried on the file system that the sandboxes will be on.
 
 mod machine;
+mod names;
 mod running;
 mod storage;
 
@@ -42,6 +43,8 @@ fn check(source: &Source, endpoint: Option<&str>) -> Result<Vec<Check>, StartErr
         }
         Err(error) => checks.push(broken("state directory", error)),
     }
+    // It may leave a thread behind, and a process with two can't enter namespaces as `doctor` does.
+    checks.push(names::below_localhost());
     checks.extend(endpoint.map(|endpoint| running::health(endpoint, config.key().ok().as_ref())));
     Ok(checks)
 }
