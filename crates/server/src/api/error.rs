@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::engine::Fault;
 
+/// Generated clients repeat every status from 500 on, unless this says that it is in vain.
+const NO_RETRY: [(&str, &str); 1] = [("x-should-retry", "false")];
+
 /// An error answer.
 #[derive(Debug)]
 pub struct ApiError {
@@ -91,6 +94,10 @@ impl From<Fault> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        // A feature that is missing is no incident.
+        if self.status == StatusCode::NOT_IMPLEMENTED {
+            return (self.status, NO_RETRY, Json(self.body)).into_response();
+        }
         if self.status.is_server_error() {
             let problem = Problem(self.body.clone());
             return (self.status, Extension(problem), Json(self.body)).into_response();

@@ -108,12 +108,8 @@ fn draining() -> Response {
     ([(RETRY_AFTER, RETRY_AFTER_DRAIN.as_secs().to_string())], refused).into_response()
 }
 
-/// The same id in the error's body, where clients show it. A feature that is missing is no incident.
+/// The same id in the body of a server's error, where clients show it.
 fn with_error_id(mut response: Response, id: &str) -> Response {
-    let status = response.status();
-    if !status.is_server_error() || status == StatusCode::NOT_IMPLEMENTED {
-        return response;
-    }
     let Some(Problem(mut body)) = response.extensions_mut().remove::<Problem>() else { return response };
     if let Some(detail) = body.get_mut("detail").and_then(|detail| detail.as_object_mut()) {
         detail.insert("error_id".into(), id.into());

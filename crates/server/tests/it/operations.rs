@@ -54,10 +54,11 @@ async fn a_draining_server_refuses_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_missing_feature_is_no_incident() {
-    let (status, _, body) = get(&server(), "/v2/sandboxes/pools", &[("x-api-key", KEY)]).await;
+async fn a_missing_feature_is_no_incident_and_not_asked_for_again() {
+    let (status, headers, body) = get(&server(), "/v2/sandboxes/pools", &[("x-api-key", KEY)]).await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status.as_u16(), &body["detail"]["error_id"]), (501, &Value::Null));
+    assert_eq!(headers["x-should-retry"], "false");
 }
 
 /// Its handlers panic, once it is broken.
