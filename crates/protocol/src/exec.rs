@@ -27,6 +27,7 @@ pub struct RunConfig {
 
 /// The command of an `execute` frame. Only `command` is required: older senders leave out most of the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CommandSpec {
     /// What the shell runs with `-c`.
     pub command: String,

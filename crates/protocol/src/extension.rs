@@ -137,6 +137,7 @@ pub struct Totals {
 
 /// What a command used; part of `exit`. A member is absent where the machine can't tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Usage {
     /// Processor time, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]

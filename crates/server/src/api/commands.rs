@@ -8,18 +8,61 @@ use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use sandwire_protocol::extension::Usage;
 use sandwire_protocol::limits::{COMMANDS_MAX, COMMANDS_PAGE_DEFAULT};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::clock::rfc3339;
 use super::{ApiError, App, Named};
 use crate::engine::{Status, Summary};
 
-#[derive(Debug, Default, Deserialize)]
+/// What the query of a list says.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct Page {
+    #[schemars(range(min = 1, max = COMMANDS_MAX))]
     limit: Option<usize>,
     cursor: Option<usize>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct CommandList {
+    items: Vec<Command>,
+    /// None: this was the last page.
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Command {
+    command_id: String,
+    /// The beginning of its text.
+    command: String,
+    status: CommandStatus,
+    /// Id of its main process inside the sandbox.
+    pid: Option<i32>,
+    /// Exit code, or 128 + signal number.
+    exit_code: Option<i32>,
+    /// The signal that ended it.
+    signal: Option<i32>,
+    /// Why it has no exit code, once it is over.
+    error: Option<String>,
+    pty: bool,
+    started_at: String,
+    ended_at: Option<String>,
+    usage: Option<Usage>,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum CommandStatus {
+    Starting,
+    Running,
+    Exited,
+    TimedOut,
+    Lost,
+    Failed,
 }
 
 /// All that the server remembers, the oldest first.
@@ -27,7 +70,7 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     Named(id): Named,
     page: Result<Query<Page>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<CommandList>, ApiError> {
     let Query(page) = page.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
     let limit = page.limit.unwrap_or(COMMANDS_PAGE_DEFAULT);
     if limit == 0 || limit > COMMANDS_MAX {
@@ -35,17 +78,16 @@ pub(super) async fn list(
     }
     let (all, from) = (app.sandbox(&id)?.commands(), page.cursor.unwrap_or(0));
     let next = from.saturating_add(limit);
-    let items: Vec<Value> =
-        all.iter().skip(from).take(limit).map(|command| describe(&command.summary())).collect();
-    Ok(Json(json!({ "items": items, "next_cursor": (next < all.len()).then(|| next.to_string()) })))
+    let items = all.iter().skip(from).take(limit).map(|command| command.summary().into()).collect();
+    Ok(Json(CommandList { items, next_cursor: (next < all.len()).then(|| next.to_string()) }))
 }
 
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Command>, ApiError> {
     let Path((id, command)) = path.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
-    Ok(Json(describe(&app.sandbox(&id)?.command(&command)?.summary())))
+    Ok(Json(app.sandbox(&id)?.command(&command)?.summary().into()))
 }
 
 /// Kills its whole process tree; after its end nothing happens.
@@ -58,28 +100,30 @@ pub(super) async fn kill(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn describe(summary: &Summary) -> Value {
-    let (status, exit_code, signal, error) = match &summary.status {
-        Status::Starting => ("starting", None, None, None),
-        Status::Running => ("running", None, None, None),
-        Status::Exited { code, signal } => ("exited", Some(*code), *signal, None),
-        Status::TimedOut(message) => ("timed_out", None, None, Some(message)),
-        Status::Lost(message) => ("lost", None, None, Some(message)),
-        Status::Failed(message) => ("failed", None, None, Some(message)),
-    };
-    json!({
-        "command_id": summary.id,
-        "command": summary.command,
-        "status": status,
-        "pid": summary.pid,
-        "exit_code": exit_code,
-        "signal": signal,
-        "error": error,
-        "pty": summary.pty,
-        "started_at": rfc3339(summary.started_at),
-        "ended_at": summary.ended_at.map(rfc3339),
-        "usage": summary.usage,
-        "stdout_bytes": summary.totals.stdout_bytes,
-        "stderr_bytes": summary.totals.stderr_bytes,
-    })
+impl From<Summary> for Command {
+    fn from(summary: Summary) -> Self {
+        let (status, exit_code, signal, error) = match summary.status {
+            Status::Starting => (CommandStatus::Starting, None, None, None),
+            Status::Running => (CommandStatus::Running, None, None, None),
+            Status::Exited { code, signal } => (CommandStatus::Exited, Some(code), signal, None),
+            Status::TimedOut(message) => (CommandStatus::TimedOut, None, None, Some(message)),
+            Status::Lost(message) => (CommandStatus::Lost, None, None, Some(message)),
+            Status::Failed(message) => (CommandStatus::Failed, None, None, Some(message)),
+        };
+        Self {
+            command_id: summary.id,
+            command: summary.command,
+            status,
+            pid: summary.pid,
+            exit_code,
+            signal,
+            error,
+            pty: summary.pty,
+            started_at: rfc3339(summary.started_at),
+            ended_at: summary.ended_at.map(rfc3339),
+            usage: summary.usage,
+            stdout_bytes: summary.totals.stdout_bytes,
+            stderr_bytes: summary.totals.stderr_bytes,
+        }
+    }
 }

@@ -20,6 +20,7 @@ use bytes::BytesMut;
 use futures_util::stream;
 use sandwire_protocol::limits::{EXEC_MESSAGE_MAX, SSE_HEARTBEAT, SSE_UNACKNOWLEDGED_MAX};
 use sandwire_protocol::{CommandSpec, ErrorType, StreamKind};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -30,8 +31,10 @@ use crate::engine::{Attachment, End, Fault, Form, InUse, Step, View};
 /// What a client does about a server that is about to end: it resumes.
 const SHUTTING_DOWN: &str = "ServerShuttingDown";
 
-#[derive(Deserialize)]
-struct Resume {
+/// What comes back to a command says.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Resume {
+    #[schemars(length(min = 1))]
     command_id: String,
     #[serde(default)]
     stdout_offset: u64,

@@ -4,20 +4,43 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, State};
-use serde_json::{Value, json};
+use sandwire_protocol::Isolation;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::App;
 use super::auth::Known;
 
-pub(super) async fn health(State(app): State<Arc<App>>, Extension(known): Extension<Known>) -> Json<Value> {
-    let status = if app.stopping.is_cancelled() { "draining" } else { "ok" };
-    Json(match known {
-        Known(false) => json!({ "status": status }),
-        Known(true) => json!({
-            "status": status,
-            "version": env!("CARGO_PKG_VERSION"),
-            "isolation": app.engine.isolation(),
-            "sandboxes": app.engine.list().len(),
-        }),
-    })
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Health {
+    status: HealthStatus,
+    /// What only those with the key learn.
+    #[serde(flatten)]
+    details: Option<Details>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum HealthStatus {
+    Ok,
+    Draining,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Details {
+    version: &'static str,
+    isolation: Isolation,
+    /// How many there are.
+    sandboxes: usize,
+}
+
+pub(super) async fn health(State(app): State<Arc<App>>, Extension(known): Extension<Known>) -> Json<Health> {
+    let status = if app.stopping.is_cancelled() { HealthStatus::Draining } else { HealthStatus::Ok };
+    let Known(known) = known;
+    let details = known.then(|| Details {
+        version: env!("CARGO_PKG_VERSION"),
+        isolation: app.engine.isolation().clone(),
+        sandboxes: app.engine.list().len(),
+    });
+    Json(Health { status, details })
 }

@@ -12,12 +12,13 @@ use axum::http::StatusCode;
 use sandwire_isolate::job::{Entry, Job, Kind, Record};
 use sandwire_protocol::ErrorType;
 use sandwire_protocol::limits::{
-    LIST_PAGE_DEFAULT, SEARCH_DEADLINE, SEARCH_LIMIT_MAX, STAT_PATHS_MAX, WORK_DEADLINE,
+    FILE_PATH_MAX, LIST_PAGE_DEFAULT, SEARCH_DEADLINE, SEARCH_LIMIT_MAX, STAT_PATHS_MAX, WORK_DEADLINE,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::search::{check, invalid};
-use super::{Target, errno_error, file_error, mode};
+use super::{OCTAL, errno_error, file_error, mode};
 use crate::api::clock::rfc3339;
 use crate::api::{ApiError, App, Named, body};
 use crate::engine::{FileError, Sandbox};
@@ -25,9 +26,11 @@ use crate::engine::{FileError, Sandbox};
 /// The last second that has four digits for its year.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(in crate::api) struct MakeDirectory {
-    path: Option<String>,
+    #[schemars(length(min = 1, max = FILE_PATH_MAX))]
+    path: String,
+    #[schemars(regex(pattern = OCTAL))]
     mode: Option<String>,
     #[serde(default)]
     parents: bool,
@@ -38,18 +41,20 @@ pub(in crate::api) async fn make_directory(
     Named(id): Named,
     query: Result<Query<MakeDirectory>, QueryRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let Query(options) = query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
-    let path = Target { path: options.path }.required()?;
+    let Query(MakeDirectory { path, mode: permissions, parents }) =
+        query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
     check(&path)?;
-    let mode = options.mode.as_deref().map(mode).transpose()?;
+    let mode = permissions.as_deref().map(mode).transpose()?;
     let sandbox = app.usable(&id).await?;
     let owner = sandbox.default_user();
-    change(&sandbox, Job::MakeDirectory { path, mode, parents: options.parents, owner }).await
+    change(&sandbox, Job::MakeDirectory { path, mode, parents, owner }).await
 }
 
-#[derive(Deserialize)]
-struct Move {
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct Move {
+    #[schemars(length(min = 1, max = FILE_PATH_MAX))]
     from: String,
+    #[schemars(length(min = 1, max = FILE_PATH_MAX))]
     to: String,
     #[serde(default)]
     overwrite: bool,
@@ -66,9 +71,10 @@ pub(in crate::api) async fn rename(
     change(&*app.usable(&id).await?, Job::Move { from, to, overwrite }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(in crate::api) struct Remove {
-    path: Option<String>,
+    #[schemars(length(min = 1, max = FILE_PATH_MAX))]
+    path: String,
     #[serde(default)]
     recursive: bool,
 }
@@ -80,7 +86,6 @@ pub(in crate::api) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let Query(Remove { path, recursive }) =
         query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
-    let path = Target { path }.required()?;
     check(&path)?;
     change(&*app.usable(&id).await?, Job::Remove { path, recursive }).await
 }
@@ -92,29 +97,30 @@ async fn change(sandbox: &Sandbox, job: Job) -> Result<StatusCode, ApiError> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
-struct StatRequest {
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct StatRequest {
+    #[schemars(length(min = 1, max = STAT_PATHS_MAX), inner(length(min = 1, max = FILE_PATH_MAX)))]
     paths: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(in crate::api) struct Stats {
     entries: Vec<Looked>,
 }
 
 /// What a path leads to, or why it leads nowhere.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Looked {
-    Entry(Attributes),
+    Entry(FileAttributes),
     Missing { path: String, error: &'static str, message: String },
 }
 
-#[derive(Serialize)]
-struct Attributes {
+#[derive(Serialize, JsonSchema)]
+struct FileAttributes {
     path: String,
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: FileType,
     size_bytes: u64,
     mode: String,
     uid: u32,
@@ -122,6 +128,16 @@ struct Attributes {
     modified_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
+}
+
+/// What there is, links not followed. `other` is a fifo, socket or device.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum FileType {
+    File,
+    Directory,
+    Link,
+    Other,
 }
 
 pub(in crate::api) async fn stat(
@@ -147,17 +163,19 @@ pub(in crate::api) async fn stat(
     Ok(Json(Stats { entries: entries.collect() }))
 }
 
-#[derive(Deserialize)]
-struct ListRequest {
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct ListRequest {
+    #[schemars(length(min = 1, max = FILE_PATH_MAX))]
     path: String,
     #[serde(default)]
     offset: usize,
+    #[schemars(range(min = 1, max = SEARCH_LIMIT_MAX))]
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(in crate::api) struct Listed {
-    entries: Vec<Attributes>,
+    entries: Vec<FileAttributes>,
     /// The offset of the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<usize>,
@@ -204,10 +222,22 @@ pub(super) fn modified_at(entry: &Entry) -> String {
     rfc3339(since)
 }
 
-impl From<Entry> for Attributes {
+impl From<Kind> for FileType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::File => Self::File,
+            Kind::Directory => Self::Directory,
+            Kind::Link => Self::Link,
+            Kind::Other => Self::Other,
+        }
+    }
+}
+
+impl From<Entry> for FileAttributes {
     fn from(entry: Entry) -> Self {
         let modified_at = modified_at(&entry);
         let Entry { path, kind, size, mode, uid, gid, target, .. } = entry;
+        let kind = kind.into();
         Self { path, kind, size_bytes: size, mode: format!("{mode:04o}"), uid, gid, modified_at, target }
     }
 }

@@ -15,32 +15,38 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use sandwire_protocol::ErrorType;
+use sandwire_protocol::limits::FILE_PATH_MAX;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use archive::{pack, unpack};
 pub(super) use download::{download, serve};
-pub(super) use manage::{list, make_directory, remove, rename, stat};
-pub(super) use search::{glob, grep};
-pub(super) use upload::upload;
+pub(super) use manage::{
+    ListRequest, Listed, MakeDirectory, Move, Remove, StatRequest, Stats, list, make_directory, remove,
+    rename, stat,
+};
+pub(super) use search::{Found, GlobMatch, GlobRequest, GrepMatch, GrepRequest, glob, grep};
+pub(super) use upload::{Options as UploadOptions, upload};
 
 use super::ApiError;
 use crate::engine::FileError;
 
-#[derive(Debug, Deserialize)]
+/// What the query of a request for one path says.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Target {
-    path: Option<String>,
+    #[schemars(length(min = 1, max = FILE_PATH_MAX))]
+    path: String,
 }
 
 impl Target {
     fn path(query: Result<Query<Self>, QueryRejection>) -> Result<String, ApiError> {
         let Query(target) = query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
-        target.required()
-    }
-
-    fn required(self) -> Result<String, ApiError> {
-        self.path.ok_or_else(|| ApiError::invalid("the query needs a path"))
+        Ok(target.path)
     }
 }
+
+/// What [`mode`] takes, as a pattern for the description of the API.
+const OCTAL: &str = "^[0-7]{1,4}$";
 
 /// Permission bits in octal digits, as `chmod` takes them.
 fn mode(text: &str) -> Result<u32, ApiError> {

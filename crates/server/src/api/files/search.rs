@@ -12,6 +12,7 @@ use sandwire_protocol::limits::{
     FILE_PATH_MAX, GREP_PATTERN_MAX, SEARCH_BYTES_MAX, SEARCH_DEADLINE, SEARCH_LIMIT_DEFAULT,
     SEARCH_LIMIT_MAX,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::file_error;
@@ -19,29 +20,40 @@ use super::manage::modified_at;
 use crate::api::{ApiError, App, Named, body};
 use crate::engine::{FileError, Sandbox};
 
-#[derive(Deserialize)]
-struct GlobRequest {
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct GlobRequest {
+    #[schemars(length(min = 1))]
     pattern: String,
+    #[schemars(length(min = 1, max = FILE_PATH_MAX))]
     path: String,
+    /// A greater number means the greatest.
+    #[schemars(range(min = 1))]
     limit: Option<usize>,
 }
 
-#[derive(Deserialize)]
-struct GrepRequest {
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct GrepRequest {
+    /// One line.
+    #[schemars(length(min = 1, max = GREP_PATTERN_MAX))]
     pattern: String,
+    #[schemars(length(min = 1, max = FILE_PATH_MAX))]
     path: String,
+    #[schemars(length(min = 1))]
     glob: Option<String>,
+    /// A greater number means the greatest.
+    #[schemars(range(min = 1))]
     limit: Option<usize>,
 }
 
 /// What was found; `truncated` if there may be more.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}es")]
 pub(in crate::api) struct Found<T> {
     matches: Vec<T>,
     truncated: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(in crate::api) struct GlobMatch {
     path: String,
     is_dir: bool,
@@ -49,7 +61,7 @@ pub(in crate::api) struct GlobMatch {
     modified_at: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(in crate::api) struct GrepMatch {
     path: String,
     line: u64,

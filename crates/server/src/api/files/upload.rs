@@ -11,18 +11,20 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use futures_util::{Stream, StreamExt};
 use sandwire_protocol::ErrorType;
-use sandwire_protocol::limits::FILE_CHUNK;
+use sandwire_protocol::limits::{FILE_CHUNK, FILE_PATH_MAX};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Target, blocking, file_error, kernel_error, mode};
+use super::{OCTAL, blocking, file_error, kernel_error, mode};
 use crate::api::{ApiError, App, Named};
 use crate::engine::Upload;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(in crate::api) struct Options {
-    #[serde(flatten)]
-    target: Target,
+    #[schemars(length(min = 1, max = FILE_PATH_MAX))]
+    path: String,
     /// Octal digits; else an existing file keeps its mode.
+    #[schemars(regex(pattern = OCTAL))]
     mode: Option<String>,
 }
 
@@ -33,8 +35,9 @@ pub(in crate::api) async fn upload(
     query: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let Query(options) = query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
-    let (path, mode) = (options.target.required()?, options.mode.as_deref().map(mode).transpose()?);
+    let Query(Options { path, mode: permissions }) =
+        query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
+    let mode = permissions.as_deref().map(mode).transpose()?;
     let sandbox = app.usable(&id).await?;
     let failed = |error| file_error(ErrorType::WriteError, error);
     let upload = sandbox.create_file(path, mode).await.map_err(failed)?;

@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 
 use super::BASE;
 use super::operation::{Document, Operation};
+use crate::api::events::From;
+use crate::api::services::Revocation;
 
 pub(super) fn describe(document: &mut Document) {
     boxes(document);
     one_box(document);
     links(document);
     at(document, "get", "/events", "Transitions of sandboxes, as server-sent events")
-        .query(&[("after", json!({ "type": "integer", "minimum": 0 }), false)])
+        .asks::<From>()
         .text("text/event-stream");
     missing(document);
 }
@@ -72,9 +74,7 @@ fn one_box(document: &mut Document) {
         .gives_type::<ResourceStatus>(200)
         .refuses(&[404]);
     at(document, "post", "/boxes/{name}/start", "Start a stopped or failed sandbox")
-        .gives(json!({}))
-        .empty(202)
-        .empty(204)
+        .gives_type::<Sandbox>(202)
         .refuses(&[404, 409]);
     at(document, "post", "/boxes/{name}/stop", "Stop a sandbox; its files stay")
         .empty(204)
@@ -93,7 +93,7 @@ fn links(document: &mut Document) {
     let path = "/boxes/{name}/service-urls";
     at(document, "get", path, "Ports that have URLs").gives_type::<ServiceGrantList>(200).refuses(&[404]);
     at(document, "delete", path, "Revoke URLs of one port, or all; issued tokens hold until they expire")
-        .query(&[("port", json!({ "type": "integer", "minimum": 1, "maximum": 65535 }), false)])
+        .asks::<Revocation>()
         .empty(204)
         .refuses(&[404, 422]);
 }

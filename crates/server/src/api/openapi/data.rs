@@ -1,10 +1,14 @@
 //! The data plane (section 5) and its extensions.
 
-use sandwire_protocol::limits::{COMMANDS_MAX, SEARCH_LIMIT_MAX};
-use sandwire_protocol::{ExecuteRequest, ExecuteResponse};
-use serde_json::{Value, json};
+use sandwire_protocol::{CommandSpec, ExecuteRequest, ExecuteResponse};
 
 use super::operation::{Document, Operation};
+use crate::api::commands::{Command, CommandList, Page};
+use crate::api::exec_events::Resume;
+use crate::api::files::{
+    Found, GlobMatch, GlobRequest, GrepMatch, GrepRequest, ListRequest, Listed, MakeDirectory, Move, Remove,
+    StatRequest, Stats, Target, UploadOptions,
+};
 
 pub(super) fn describe(document: &mut Document) {
     commands(document);
@@ -18,35 +22,6 @@ fn at<'a>(document: &'a mut Document, method: &str, path: &str, summary: &str) -
     document.operation(method, &format!("/sandboxes/{{id}}{path}"), summary)
 }
 
-fn text() -> Value {
-    json!({ "type": "string", "minLength": 1 })
-}
-
-fn octal() -> Value {
-    json!({ "type": "string", "pattern": "^[0-7]{1,4}$" })
-}
-
-fn flag() -> Value {
-    json!({ "type": "boolean" })
-}
-
-fn count(most: usize) -> Value {
-    json!({ "type": "integer", "minimum": 1, "maximum": most })
-}
-
-fn offset() -> Value {
-    json!({ "type": "integer", "minimum": 0 })
-}
-
-/// An object that has at least these members.
-fn with(required: &[&str]) -> Value {
-    json!({ "type": "object", "required": required })
-}
-
-fn page(list: &str, item: &Value) -> Value {
-    json!({ "type": "object", "required": [list], "properties": { list: { "type": "array", "items": item } } })
-}
-
 fn commands(document: &mut Document) {
     at(document, "post", "/execute", "Run a command and wait for its end")
         .takes::<ExecuteRequest>(true)
@@ -56,40 +31,34 @@ fn commands(document: &mut Document) {
         .empty(101)
         .refuses(&[400, 404, 426]);
     at(document, "post", "/execute/stream/start", "Run a command, told by server-sent events")
-        .takes_fields(&[("command", text(), true)])
+        .takes::<CommandSpec>(true)
         .text("text/event-stream")
         .refuses(&[400, 404]);
     at(document, "post", "/execute/stream/resume", "Rejoin a command, told by server-sent events")
-        .takes_fields(&[
-            ("command_id", text(), true),
-            ("stdout_offset", offset(), false),
-            ("stderr_offset", offset(), false),
-        ])
+        .takes::<Resume>(true)
         .text("text/event-stream")
         .refuses(&[400, 404]);
-    let command = with(&["command_id", "command", "status", "started_at"]);
     at(document, "get", "/commands", "Commands that run, and that are remembered")
-        .query(&[("limit", count(COMMANDS_MAX), false), ("cursor", offset(), false)])
-        .gives(page("items", &command))
+        .asks::<Page>()
+        .gives_type::<CommandList>(200)
         .refuses(&[404]);
     let path = "/commands/{command}";
-    at(document, "get", path, "A command").gives(command).refuses(&[404, 410]);
+    at(document, "get", path, "A command").gives_type::<Command>(200).refuses(&[404, 410]);
     at(document, "delete", path, "Kill a command and its processes").empty(204).refuses(&[404, 410]);
 }
 
 fn content(document: &mut Document) {
-    let path = || ("path", text(), true);
     at(document, "post", "/upload", "Write a file whole or not at all")
-        .query(&[path(), ("mode", octal(), false)])
+        .asks::<UploadOptions>()
         .takes_file()
         .empty(200)
         .refuses(&[400, 403, 404, 507]);
-    at(document, "get", "/download", "Read a file").query(&[path()]).file().refuses(&[400, 403, 404]);
+    at(document, "get", "/download", "Read a file").asks::<Target>().file().refuses(&[400, 403, 404]);
     let archive = "/archive";
-    at(document, "get", archive, "A directory as a tar archive").query(&[path()]).text("application/x-tar");
+    at(document, "get", archive, "A directory as a tar archive").asks::<Target>().text("application/x-tar");
     for method in ["put", "post"] {
         at(document, method, archive, "Unpack a tar archive into a directory")
-            .query(&[path()])
+            .asks::<Target>()
             .takes_bytes("application/x-tar")
             .empty(204)
             .refuses(&[400, 403, 404, 507]);
@@ -98,42 +67,32 @@ fn content(document: &mut Document) {
 
 fn directories(document: &mut Document) {
     let refusals = [400, 403, 404, 409];
-    let path = || ("path", text(), true);
-    let attributes = || with(&["path", "type", "size_bytes", "mode", "uid", "gid", "modified_at"]);
-    let looked = json!({ "type": "object", "required": ["path"] });
     at(document, "post", "/stat", "What paths lead to")
-        .takes_fields(&[("paths", json!({ "type": "array", "items": text() }), true)])
-        .gives(page("entries", &looked))
+        .takes::<StatRequest>(true)
+        .gives_type::<Stats>(200)
         .refuses(&refusals);
     at(document, "post", "/list", "What is in a directory")
-        .takes_fields(&[path(), ("offset", offset(), false), ("limit", count(SEARCH_LIMIT_MAX), false)])
-        .gives(page("entries", &attributes()))
+        .takes::<ListRequest>(true)
+        .gives_type::<Listed>(200)
         .refuses(&refusals);
-    at(document, "post", "/mkdir", "Make a directory")
-        .query(&[path(), ("mode", octal(), false), ("parents", flag(), false)])
-        .empty(204)
-        .refuses(&refusals);
+    at(document, "post", "/mkdir", "Make a directory").asks::<MakeDirectory>().empty(204).refuses(&refusals);
     at(document, "post", "/move", "Move a file or directory")
-        .takes_fields(&[("from", text(), true), ("to", text(), true), ("overwrite", flag(), false)])
+        .takes::<Move>(true)
         .empty(204)
         .refuses(&refusals);
     at(document, "delete", "/files", "Remove a file or directory")
-        .query(&[path(), ("recursive", flag(), false)])
+        .asks::<Remove>()
         .empty(204)
         .refuses(&refusals);
 }
 
 fn search(document: &mut Document) {
-    let fields =
-        || vec![("pattern", text(), true), ("path", text(), true), ("limit", count(SEARCH_LIMIT_MAX), false)];
     at(document, "post", "/glob", "Files whose paths match")
-        .takes_fields(&fields())
-        .gives(page("matches", &with(&["path", "is_dir", "size_bytes", "modified_at"])))
+        .takes::<GlobRequest>(true)
+        .gives_type::<Found<GlobMatch>>(200)
         .refuses(&[400, 403, 404]);
-    let mut grep = fields();
-    grep.push(("glob", text(), false));
     at(document, "post", "/grep", "Lines that match")
-        .takes_fields(&grep)
-        .gives(page("matches", &with(&["path", "line", "text"])))
+        .takes::<GrepRequest>(true)
+        .gives_type::<Found<GrepMatch>>(200)
         .refuses(&[400, 403, 404]);
 }

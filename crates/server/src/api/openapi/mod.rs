@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::App;
+use super::health::Health;
 use operation::Document;
 
 /// The base under which the control plane is described; the others lead to the same.
@@ -51,15 +52,14 @@ fn document() -> Value {
 }
 
 fn general(document: &mut Document) {
-    let any = || json!({ "type": "object" });
     document
         .operation("get", "/healthz", "Whether the server lives; with the key, how it isolates")
         .open()
-        .gives(any());
+        .gives_type::<Health>(200);
     document
         .operation("get", "/metrics", "Counters for Prometheus, where they are switched on")
         .text("application/openmetrics-text");
-    document.operation("get", "/openapi.json", "This description").open().gives(any());
+    document.operation("get", "/openapi.json", "This description").open().gives(json!({ "type": "object" }));
     document
         .operation("get", "/download/{token}", "The file that a download link names")
         .open()

@@ -79,6 +79,17 @@ impl Operation<'_> {
         self
     }
 
+    /// Parameters of the query, which are the members of a type.
+    pub(super) fn asks<T: JsonSchema>(self) -> Self {
+        let schema = T::json_schema(self.schemas);
+        let required = schema.get("required").and_then(Value::as_array);
+        let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|other| other == name));
+        let members = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let parameters: Vec<_> =
+            members.map(|(name, schema)| (name.as_str(), not_null(schema), is_required(name))).collect();
+        self.query(&parameters)
+    }
+
     /// Parameters of the query: name, schema, whether it must be there.
     pub(super) fn query(self, parameters: &[(&str, Value, bool)]) -> Self {
         self.said.parameters.extend(parameters.iter().map(|(name, schema, required)| {
@@ -92,18 +103,6 @@ impl Operation<'_> {
         let schema = self.schemas.subschema_for::<T>();
         let content = json!({ "application/json": { "schema": schema } });
         self.said.request_body = Some(json!({ "required": required, "content": content }));
-        self
-    }
-
-    /// A JSON body with these members: name, schema, whether it must be there.
-    pub(super) fn takes_fields(self, fields: &[(&str, Value, bool)]) -> Self {
-        let required: Vec<&str> =
-            fields.iter().filter(|(.., required)| *required).map(|(name, ..)| *name).collect();
-        let members: Map<String, Value> =
-            fields.iter().map(|(name, schema, _)| ((*name).to_owned(), schema.clone())).collect();
-        let schema = json!({ "type": "object", "required": required, "properties": members });
-        let content = json!({ "application/json": { "schema": schema } });
-        self.said.request_body = Some(json!({ "required": true, "content": content }));
         self
     }
 
@@ -177,6 +176,17 @@ impl Operation<'_> {
         };
         self.said.responses.insert(status.to_owned(), answer);
     }
+}
+
+/// What may be left out of a body may be null there; a query has no null.
+fn not_null(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    if let Some(kind) = schema.get_mut("type")
+        && let Some(only) = kind.as_array().and_then(|kinds| kinds.iter().find(|kind| *kind != "null"))
+    {
+        *kind = only.clone();
+    }
+    schema
 }
 
 fn problem() -> Value {

@@ -11,6 +11,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use sandwire_protocol::limits::{EMBED_ORIGINS_MAX, SERVICE_TOKEN_DEFAULT, SERVICE_TOKEN_MAX};
 use sandwire_protocol::{ServiceAccess, ServiceGrant, ServiceGrantList, ServiceUrl, ServiceUrlRequest};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::{Grant, instant, now};
@@ -53,9 +54,11 @@ pub(in crate::api) async fn list(
     Ok(Json(ServiceGrantList { items: items.collect(), next_cursor: None }))
 }
 
-#[derive(Debug, Deserialize)]
+/// What the query of a revocation says; without a port it means all of them.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Revocation {
+    #[schemars(range(min = 1, max = u16::MAX))]
     port: Option<u32>,
 }
 

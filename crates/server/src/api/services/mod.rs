@@ -30,7 +30,7 @@ use host::Target;
 use refusal::Refusal;
 
 pub(super) use access::{instant, now};
-pub(super) use grants::{create, list, revoke};
+pub(super) use grants::{Revocation, create, list, revoke};
 pub(super) use host::{Host, is_local};
 
 /// Where a browser exchanges a link for a cookie.
