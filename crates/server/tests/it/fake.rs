@@ -308,11 +308,12 @@ pub(crate) fn server_with(limits: bool) -> Server {
         limits: ResourceLimits { memory: limits, pids: limits, cpu: limits },
         warnings: vec!["this is a fake".into()],
     };
-    serve(TempDir::new().unwrap(), isolation)
+    let dir = TempDir::new().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    serve(dir, state, isolation)
 }
 
-fn serve(dir: TempDir, isolation: Isolation) -> Server {
-    let state = StateDir::open(dir.path()).unwrap();
+fn serve(dir: TempDir, state: StateDir, isolation: Isolation) -> Server {
     let (inits, restart) = (Inits::default(), isolation.clone());
     let engine = Engine::start(
         Arc::new(FakeBackend { isolation, inits: Arc::clone(&inits) }),
@@ -336,7 +337,14 @@ impl Server {
         app.engine.shutdown().await;
         drop(app);
         drop(state);
-        serve(dir, isolation)
+        // What another test has just forked holds the lock too, until it is its program.
+        let mut again = None;
+        until(async || {
+            again = StateDir::open(dir.path()).ok();
+            again.is_some()
+        })
+        .await;
+        serve(dir, again.unwrap(), isolation)
     }
 
     pub(crate) fn state_dir(&self) -> &Path {
