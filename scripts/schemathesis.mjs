@@ -26,12 +26,17 @@ const config = (sandbox) => `
 "path.name" = "${sandbox.name}"
 "path.id" = "${sandbox.id}"
 
+# Deleting would end the sandbox that all requests share.
+[[operations]]
+include-name = "DELETE /v2/sandboxes/boxes/{name}"
+parameters = { "path.name" = "nobody" }
+
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", "501", "502", "504", "507"]
 `;
 
-/** Paths whose answers never end or change the protocol, and those whose bodies are archives, which it can't make. */
-const left = ["/events$", "/execute/ws$", "/execute/stream/", "/archive$"].join("|");
+/** Its answers never end. */
+const left = "/events$";
 
 /** Runs `examples` requests per operation against a server of its own. Rejects with the report if one is wrong. */
 export async function schemathesis(work, examples) {
@@ -44,9 +49,9 @@ export async function schemathesis(work, examples) {
     await writeFile(file, config(sandbox));
     const url = new URL("/openapi.json", server.config.apiEndpoint).href;
     const args = ["--config-file", file, "run", url, "--header", `X-Api-Key: ${server.config.apiKey}`];
-    args.push("--checks", checks, "--max-examples", String(examples), "--request-timeout", "60", "--workers", "2");
-    // Deleting would end the sandbox that all requests share.
-    args.push("--exclude-path-regex", left, "--exclude-method", "DELETE");
+    // One at a time: a request that stops the sandbox would end the work of another, and what is found could not be repeated.
+    args.push("--checks", checks, "--max-examples", String(examples), "--request-timeout", "60", "--workers", "1");
+    args.push("--exclude-path-regex", left);
     args.push("--phases", "examples,coverage,fuzzing", "--no-color", "--generation-database", "none");
     await run(join(bin, "schemathesis"), args, { env: { TMPDIR: work }, cwd: work, live: true });
   } finally {

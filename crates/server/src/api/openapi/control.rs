@@ -16,9 +16,7 @@ pub(super) fn describe(document: &mut Document) {
     boxes(document);
     one_box(document);
     links(document);
-    at(document, "get", "/events", "Transitions of sandboxes, as server-sent events")
-        .asks::<From>()
-        .text("text/event-stream");
+    at(document, "get", "/events", "Transitions of sandboxes, as server-sent events").asks::<From>().events();
     missing(document);
 }
 

@@ -32,11 +32,11 @@ fn commands(document: &mut Document) {
         .refuses(&[400, 404, 426]);
     at(document, "post", "/execute/stream/start", "Run a command, told by server-sent events")
         .takes::<CommandSpec>(true)
-        .text("text/event-stream")
+        .events()
         .refuses(&[400, 404]);
     at(document, "post", "/execute/stream/resume", "Rejoin a command, told by server-sent events")
         .takes::<Resume>(true)
-        .text("text/event-stream")
+        .events()
         .refuses(&[400, 404]);
     at(document, "get", "/commands", "Commands that run, and that are remembered")
         .asks::<Page>()

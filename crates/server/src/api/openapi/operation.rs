@@ -106,9 +106,10 @@ impl Operation<'_> {
         self
     }
 
-    /// A body of bytes.
+    /// A body of bytes, whatever the request calls them.
     pub(super) fn takes_bytes(self, kind: &str) -> Self {
-        self.said.request_body = Some(json!({ "required": true, "content": { kind: { "schema": {} } } }));
+        let content = json!({ kind: { "schema": {} }, "application/octet-stream": { "schema": {} } });
+        self.said.request_body = Some(json!({ "required": true, "content": content }));
         self
     }
 
@@ -149,6 +150,15 @@ impl Operation<'_> {
     /// Answers 200 with text of a media type.
     pub(super) fn text(mut self, kind: &str) -> Self {
         self.answer("200", "Done", kind, Some(json!({ "type": "string" })));
+        self
+    }
+
+    /// Answers 200 with server-sent events. OpenAPI 3.1 has no word for a stream: the schema is that of one event.
+    pub(super) fn events(mut self) -> Self {
+        let text = json!({ "type": "string" });
+        let members = json!({ "event": text, "data": text, "id": text });
+        let event = json!({ "type": "object", "required": ["event", "data"], "properties": members });
+        self.answer("200", "Done", "text/event-stream", Some(event));
         self
     }
 
