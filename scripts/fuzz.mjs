@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { root, run, step, StepError } from "./step.mjs";
 
-const targets = ["frames", "messages", "session"];
+const targets = ["documents", "frames", "messages", "requests", "session", "tokens"];
 
 /** LLVM's coverage instrumentation, as libFuzzer wants it; it goes to the targets, not to what builds them. */
 const instrumentation = [
@@ -23,11 +23,11 @@ async function build() {
   const directory = join(root, "target", "fuzz");
   const manifest = join(root, "fuzz", "Cargo.toml");
   const flags = instrumentation.flatMap((flag) => ["-C", flag]).join(" ");
-  const args = ["--release", "--manifest-path", manifest, "--target", host, "--target-dir", directory];
+  const args = ["--profile", "fuzz", "--manifest-path", manifest, "--target", host, "--target-dir", directory];
   await step("compile the fuzz targets", (progress) =>
     run("cargo", ["build", ...args], { env: { RUSTFLAGS: flags }, progress }),
   );
-  return join(directory, host, "release");
+  return join(directory, host, "fuzz");
 }
 
 /** @param {string} work a directory for what is found @param {number} minutes for each target */

@@ -18,6 +18,12 @@ mod policy;
 mod serve;
 mod store;
 
+/// What the fuzz targets drive: parsers that are private otherwise.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    pub use crate::api::fuzzing::{list_is_asked_for, part_of_file, service_of_host};
+}
+
 pub use api::{ApiError, ApiKey, App, Services, app};
 pub use metrics::Metrics;
 pub use policy::Policy;

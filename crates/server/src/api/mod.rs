@@ -15,6 +15,8 @@ mod exec_events;
 mod exec_socket;
 mod execute;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod health;
 mod leftover;
 mod links;

@@ -4,7 +4,7 @@
 mod archive;
 mod download;
 mod manage;
-mod range;
+pub(super) mod range;
 mod search;
 mod state;
 mod upload;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// The part of a file that a request gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
+pub(in crate::api) enum Part {
     /// All of it: nothing else was asked for, or something that a server may ignore, as several ranges at once.
     Whole,
     /// These bytes, at least one.
@@ -14,7 +14,7 @@ pub(super) enum Part {
 }
 
 /// What `header` means for a file of `size` bytes.
-pub(super) fn parse(header: &str, size: u64) -> Part {
+pub(in crate::api) fn parse(header: &str, size: u64) -> Part {
     let Some((unit, range)) = header.split_once('=') else { return Part::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return Part::Whole;

@@ -5,7 +5,7 @@
 //! hand-written clients read no other.
 
 mod order;
-mod query;
+pub(super) mod query;
 
 use std::sync::Arc;
 

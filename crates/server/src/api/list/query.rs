@@ -12,7 +12,7 @@ const STATUSES: [&str; 5] = ["provisioning", "ready", "failed", "stopped", "dele
 const REPEATABLE: [&str; 3] = ["status", "label", "tag_value_id"];
 
 #[derive(Debug, Default)]
-pub(super) struct Query {
+pub(in crate::api) struct Query {
     pub(super) filter: Filter,
     pub(super) order: Order,
     /// None: everything.
@@ -43,7 +43,7 @@ pub(super) struct Filter {
 }
 
 impl Query {
-    pub(super) fn parse(pairs: &[(String, String)]) -> Result<Self, ApiError> {
+    pub(in crate::api) fn parse(pairs: &[(String, String)]) -> Result<Self, ApiError> {
         let mut query = Self::default();
         for (at, (key, value)) in pairs.iter().enumerate() {
             let earlier = pairs.iter().take(at).filter(|(name, _)| name == key).count();

@@ -17,7 +17,7 @@ pub(super) const DOMAIN: &str = ".localhost";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::api) struct Target {
     pub(in crate::api) sandbox: Uuid,
-    pub(super) port: u16,
+    pub(in crate::api) port: u16,
 }
 
 /// Whom a request is for.
@@ -29,7 +29,7 @@ pub(in crate::api) enum Host {
 
 impl Target {
     /// The host name, without a port.
-    pub(super) fn name(self) -> String {
+    pub(in crate::api) fn name(self) -> String {
         format!("{}-{}{DOMAIN}", self.port, self.sandbox)
     }
 

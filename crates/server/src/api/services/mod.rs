@@ -5,7 +5,7 @@
 
 mod access;
 mod grants;
-mod host;
+pub(super) mod host;
 mod proxy;
 mod refusal;
 
