@@ -179,9 +179,9 @@ pub const SPENT_LINKS_MAX: usize = 16 * 1024;
 /// Longest lifetime of a download link that has one, seconds: ten years. One without never expires (section 8.6).
 pub const DOWNLOAD_LINK_MAX: u64 = 10 * 365 * 24 * 3600;
 
-/// Longest signed token, bytes: a path of the largest size in JSON and base64, with room for headers, and under the size
-/// of a request's head that HTTP libraries take.
-pub const TOKEN_MAX: usize = 16 * 1024;
+/// Longest signed token, bytes: a path of the largest size in JSON, where a control character takes six bytes, and in
+/// base64, with room for headers; and under the 64 KiB of a URL that HTTP libraries take.
+pub const TOKEN_MAX: usize = 48 * 1024;
 
 /// Longest header value that a download link may pin, bytes.
 pub const LINK_HEADER_MAX: usize = 256;

@@ -250,7 +250,9 @@ fn file_name(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Secret;
     use proptest::prelude::*;
+    use sandwire_protocol::limits::FILE_PATH_MAX;
 
     fn request(fields: serde_json::Value) -> DownloadUrlRequest {
         let mut all = serde_json::json!({"path": "/a"});
@@ -305,6 +307,19 @@ mod tests {
             assert!(!is_media_type(bad), "{bad:?}");
         }
         assert!(!is_media_type(&format!("text/{}", "a".repeat(LINK_HEADER_MAX))));
+    }
+
+    #[test]
+    fn the_longest_link_works() {
+        let asked = request(serde_json::json!({
+            "path": "\u{1}".repeat(FILE_PATH_MAX),
+            "expires_in_seconds": DOWNLOAD_LINK_MAX,
+            "content_type": format!("text/{}", "a".repeat(LINK_HEADER_MAX - "text/".len())),
+            "csp_sandbox_flags": vec!["allow-orientation-lock"; FILTERS_MAX],
+        }));
+        let (secret, link) = (Secret::random(), Link::checked(asked, Uuid::max()).unwrap());
+        let token = secret.sign(Purpose::Download, &link);
+        assert_eq!(secret.verify(Purpose::Download, &token), Some(link));
     }
 
     #[test]
