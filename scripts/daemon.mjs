@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { platformName } from "./platform.mjs";
 import { root } from "./step.mjs";
@@ -29,9 +30,13 @@ export async function startDaemon(stateDir, { program = installed, env = {} } = 
   const [line] = await Promise.race([once(createInterface({ input: child.stdout }), "line"), exited]);
   const event = JSON.parse(String(line));
   if (event.event !== "ready") throw new Error(`sandwired did not start: ${line}`);
+  /** Ends it by a signal, or waits a moment for an end of its own; resolves with the exit code or the signal of the end. */
   const end = async (signal) => {
-    child.kill(signal);
-    await exited;
+    if (signal) child.kill(signal);
+    const dead = await Promise.race([exited, signal ? new Promise(() => {}) : sleep(5000)]);
+    if (!dead) return child.kill("SIGKILL") && (await exited, "alive");
+    const [code, by] = dead;
+    return by ?? code;
   };
   return { config: { apiEndpoint: event.endpoint, apiKey }, pid: child.pid, end };
 }

@@ -286,6 +286,9 @@ pub const TRASH_INTERVAL: Duration = Duration::from_secs(600);
 /// Longest request id that is taken from a client, bytes.
 pub const REQUEST_ID_MAX: usize = 128;
 
+/// Longest time to live of a sandbox, seconds: ten years. Longer is for ever, which is 0.
+pub const TTL_SECONDS_MAX: u64 = 10 * 365 * 24 * 3600;
+
 /// Default idle time after which a sandbox is stopped, seconds (section 7.2).
 pub const IDLE_TTL_DEFAULT: u64 = 600;
 

@@ -34,11 +34,20 @@ pub(super) async fn settings<T: DeserializeOwned + Default>(body: Body) -> Resul
     parse(&body).map_err(|wrong| match wrong {
         Wrong::Document(message) => ApiError::validation("body", message),
         Wrong::Value { field, message } => {
+            let message = if SECRET.iter().any(|secret| field.starts_with(secret)) {
+                // The parser's words show what it stumbled over.
+                "is not of the right form: names and values of variables are strings, and so are user and work_dir".into()
+            } else {
+                message
+            };
             let setting = field.split_once(['.', '[']).map_or(&*field, |(setting, _)| setting);
             ApiError::validation(setting, message)
         }
     })
 }
+
+/// Settings whose values users may think secret.
+const SECRET: [&str; 2] = ["env_vars", "run_config"];
 
 /// What is wrong with a body.
 enum Wrong {
@@ -112,6 +121,9 @@ mod tests {
             let refusal = format!("{:?}", read(body).await.unwrap_err());
             let named = format!(r#""loc": Array [String("body"), String("{field}")]"#);
             assert!(refusal.contains(&named), "{refusal}");
+        }
+        for body in [r#"{"env_vars":"TOKEN=s3cr3t"}"#, r#"{"run_config":{"env_vars":"s3cr3t"}}"#] {
+            assert!(!format!("{:?}", read(body).await.unwrap_err()).contains("s3cr3t"));
         }
     }
 }

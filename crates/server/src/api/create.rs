@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use sandwire_protocol::limits::{CREATE_WAIT_DEFAULT, CREATE_WAIT_MAX};
-use sandwire_protocol::{CreateSandbox, ErrorType};
+use sandwire_protocol::{CreateSandbox, ErrorType, SandboxStatus};
 use serde_json::Value;
 
 use super::request::{self, Resources};
@@ -39,6 +39,10 @@ pub(super) async fn create(
     let name = request.name.filter(|name| !name.is_empty());
     let Created { sandbox, fresh } = app.engine.create(name, settings).await?;
     if let Some(limit) = wait {
+        if !fresh && sandbox.status().0 == SandboxStatus::Stopped {
+            // Who waits wants one that is ready. Somebody else may have started it meanwhile: just as well.
+            let _started = app.engine.begin_start(&sandbox);
+        }
         wait_until_ready(&app, &sandbox, limit, fresh).await?;
     }
     let timing = wait.and(sandbox.making()).map(|took| server_timing("create", took));
@@ -144,6 +148,7 @@ impl From<Refused> for ApiError {
             Refused::Taken(_) => ErrorType::Conflict,
             Refused::NoRoom(_) => ErrorType::Unschedulable,
             Refused::State(_) => ErrorType::InvalidRequest,
+            Refused::Gone(_) => ErrorType::NotFound,
             Refused::Limits(_) => ErrorType::SandboxConfig,
             Refused::Store(_) => ErrorType::InternalError,
         };

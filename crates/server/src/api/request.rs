@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sandwire_protocol::limits::{LABEL_TEXT_MAX, LABELS_MAX, MEMORY_MIN};
+use sandwire_protocol::limits::{LABEL_TEXT_MAX, LABELS_MAX, MEMORY_MIN, TTL_SECONDS_MAX};
 use sandwire_protocol::{ErrorType, ResourceLimits, RunConfig};
 use serde_json::{Map, Value};
 
@@ -27,6 +27,9 @@ pub(super) fn check_others(
 pub(super) fn check_minutes(field: &str, seconds: Option<u64>) -> Result<(), ApiError> {
     match seconds {
         Some(seconds) if seconds % 60 != 0 => Err(ApiError::validation(field, "must be a multiple of 60")),
+        Some(seconds) if seconds > TTL_SECONDS_MAX => {
+            Err(ApiError::validation(field, format!("must be at most {TTL_SECONDS_MAX}; 0 is for ever")))
+        }
         _ => Ok(()),
     }
 }

@@ -1,11 +1,12 @@
 //! What happens to sandboxes, for those who want to watch instead of asking.
 //!
 //! Every transition gets the next number. The last [`EVENTS_KEPT`] are kept, so that a watcher that lost its
-//! connection goes on where it was; one that was away for longer is told that it missed some.
+//! connection goes on where it was; one that was away for longer is told that it missed some. A server counts from the
+//! microsecond of its start, so that numbers of an earlier one are below all of its own.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sandwire_protocol::SandboxStatus;
 use sandwire_protocol::limits::EVENTS_KEPT;
@@ -52,7 +53,7 @@ impl Kind {
 /// One transition of one sandbox.
 #[derive(Debug, Clone)]
 pub struct Happened {
-    /// 1 for the first of this server, and so on.
+    /// Grows by one.
     pub number: u64,
     /// When.
     pub at: SystemTime,
@@ -74,15 +75,19 @@ pub(super) struct Events {
     last: watch::Sender<u64>,
 }
 
-#[derive(Default)]
 struct Log {
+    /// Before the first of this server.
+    origin: u64,
     last: u64,
     kept: VecDeque<Arc<Happened>>,
 }
 
 impl Events {
     pub(super) fn new() -> Self {
-        Self { log: Arc::default(), last: watch::Sender::new(0) }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let origin = u64::try_from(since.as_micros()).unwrap_or_default();
+        let log = Log { origin, last: origin, kept: VecDeque::new() };
+        Self { log: Arc::new(Mutex::new(log)), last: watch::Sender::new(origin) }
     }
 
     /// Tells everybody. The number of `happened` is filled in.
@@ -97,10 +102,16 @@ impl Events {
         self.last.send_replace(log.last);
     }
 
-    /// Everything after the event `after`; `None` is everything from now on.
+    /// Everything after the event `after`, 0 for all that there are; `None` is everything from now on.
     pub(super) fn watch(&self, after: Option<u64>) -> Watcher {
         let last = self.last.subscribe();
-        let seen = after.unwrap_or_else(|| lock(&self.log).last);
+        let log = lock(&self.log);
+        let seen = match after {
+            None => log.last,
+            Some(0) => log.origin,
+            Some(after) => after,
+        };
+        drop(log);
         Watcher { log: Arc::clone(&self.log), last, seen }
     }
 }
@@ -117,7 +128,7 @@ pub struct Watcher {
 pub enum Told {
     /// The next event.
     Event(Arc<Happened>),
-    /// This many are gone: the watcher must look for itself.
+    /// This many are gone, 0 if nobody knows how many: the watcher must look for itself.
     Missed(u64),
 }
 
@@ -135,9 +146,9 @@ impl Watcher {
 
     fn try_next(&mut self) -> Option<Told> {
         let log = lock(&self.log);
-        if self.seen > log.last {
-            // Numbers of another server, before a restart.
-            self.seen = 0;
+        if self.seen > log.last || self.seen < log.origin {
+            // A number of another server.
+            self.seen = log.origin;
             return Some(Told::Missed(0));
         }
         let first = log.kept.front()?.number;
@@ -171,9 +182,11 @@ mod tests {
         }
     }
 
+    /// The event's place among those of the server, or how many were missed.
     async fn next(watcher: &mut Watcher) -> Result<u64, u64> {
+        let origin = lock(&watcher.log).origin;
         match watcher.next().await.unwrap() {
-            Told::Event(happened) => Ok(happened.number),
+            Told::Event(happened) => Ok(happened.number - origin),
             Told::Missed(count) => Err(count),
         }
     }
@@ -200,8 +213,16 @@ mod tests {
         happen(&events, EVENTS_KEPT + 5);
         assert_eq!(next(&mut slow).await, Err(5));
         assert_eq!(next(&mut slow).await, Ok(6));
-        let mut stranger = events.watch(Some(1_000_000));
-        assert_eq!(next(&mut stranger).await, Err(0));
-        assert_eq!(next(&mut stranger).await, Err(5), "everything that is there, and what is not");
+    }
+
+    #[tokio::test]
+    async fn numbers_of_another_server_are_known() {
+        let events = Events::new();
+        happen(&events, 2);
+        for stranger in [1, 7, u64::MAX] {
+            let mut watcher = events.watch(Some(stranger));
+            assert_eq!(next(&mut watcher).await, Err(0));
+            assert_eq!(next(&mut watcher).await, Ok(1), "everything that is there");
+        }
     }
 }

@@ -33,6 +33,14 @@ impl Fault {
         Self::new(ErrorType::InvalidRequest, message)
     }
 
+    /// The sandbox was stopped or died before it could do what was asked, or say that it did.
+    pub fn left() -> Self {
+        Self::new(
+            ErrorType::NotReady,
+            "the sandbox was stopped or ended meanwhile; whether it did that is not known",
+        )
+    }
+
     /// The sandbox's `init` is gone.
     pub fn gone() -> Self {
         Self::command("the sandbox ended")

@@ -57,7 +57,8 @@ fn name(path: &Path) -> Option<&str> {
 
 /// Ids of the sandboxes that are to stay.
 fn known(dir: &Path) -> Result<HashSet<String>, StoreError> {
-    if !dir.join(store::FILE).exists() {
+    // A directory with files of sandboxes and no database was refused before, unless an ephemeral server left it.
+    if !dir.join(store::FILE).try_exists()? {
         return Ok(HashSet::new());
     }
     let rows = Store::open(Some(dir))?.write_blocking(store::load)?;

@@ -23,10 +23,13 @@ pub(super) struct Journal {
 struct Lines {
     file: File,
     count: usize,
-    /// Of earlier servers.
-    lost: HashSet<String>,
+    /// Of earlier servers, the latest last.
+    lost: VecDeque<String>,
+    known: HashSet<String>,
     /// Of this one, the latest last.
     begun: VecDeque<String>,
+    /// The last line is not whole.
+    torn: bool,
 }
 
 impl Journal {
@@ -37,7 +40,7 @@ impl Journal {
 
     /// Whether a command of that id was begun by an earlier server.
     pub(super) fn is_lost(&self, id: &str) -> io::Result<bool> {
-        self.with(false, |open| Ok(open.lost.contains(id)))
+        self.with(false, |open| Ok(open.known.contains(id)))
     }
 
     /// Notes that a command is about to begin.
@@ -70,56 +73,70 @@ impl Journal {
     fn shorten(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let mut open = lock(&self.open);
-        let Some(long) = open.as_mut().filter(|open| open.count > 2 * EXPIRED_COMMANDS_MAX) else {
-            return Ok(());
-        };
-        let shorter = path.with_extension("new");
-        let mut file = File::create(&shorter)?;
-        let mut text = Vec::new();
-        long.begun.iter().try_for_each(|id| line(&mut text, id))?;
-        file.write_all(&text)?;
-        fs::rename(&shorter, path)?;
-        *long = Lines {
-            file,
-            count: long.begun.len(),
-            lost: HashSet::new(),
-            begun: std::mem::take(&mut long.begun),
-        };
-        Ok(())
+        match open.as_mut() {
+            Some(long) if long.count > 2 * EXPIRED_COMMANDS_MAX => long.shorten(path),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Lines {
     fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-        let mut lost = HashSet::new();
-        let mut count = 0;
-        for line in BufReader::new(&file).lines() {
-            count += 1;
-            // The last line may be half a line, of a command that never began.
-            if let Ok(id) = serde_json::from_str(&line?) {
-                lost.insert(id);
+        let (mut count, mut torn, mut lost) = (0, false, VecDeque::new());
+        let mut reader = BufReader::new(&file);
+        let mut text = Vec::new();
+        while reader.read_until(b'\n', &mut text)? > 0 {
+            (count, torn) = (count + 1, !text.ends_with(b"\n"));
+            // Half a line is of a command that never began.
+            if let Ok(id) = serde_json::from_slice(&text) {
+                push(&mut lost, id);
             }
+            text.clear();
         }
-        let mut this = Self { file, count, lost, begun: VecDeque::new() };
-        if count > 0 {
-            // After half a line, the next must not continue it.
-            this.file.write_all(b"\n")?;
-        }
-        Ok(this)
+        let known = lost.iter().cloned().collect();
+        Ok(Self { file, count, lost, known, begun: VecDeque::new(), torn })
     }
 
     fn note(&mut self, id: &str) -> io::Result<()> {
         let mut text = Vec::new();
-        line(&mut text, id)?;
-        self.file.write_all(&text)?;
-        self.count += 1;
-        if self.begun.len() == EXPIRED_COMMANDS_MAX {
-            self.begun.pop_front();
+        if self.torn {
+            text.push(b'\n');
         }
-        self.begun.push_back(id.to_owned());
+        line(&mut text, id)?;
+        // Until it is known better: a failure may leave a part of it.
+        self.torn = true;
+        self.file.write_all(&text)?;
+        self.torn = false;
+        self.count += 1;
+        push(&mut self.begun, id.to_owned());
         Ok(())
     }
+
+    /// Starts a new file with the latest ids of earlier servers and of this one.
+    fn shorten(&mut self, path: &Path) -> io::Result<()> {
+        let room = EXPIRED_COMMANDS_MAX.saturating_sub(self.begun.len());
+        let forgotten = self.lost.len().saturating_sub(room);
+        for id in self.lost.drain(..forgotten) {
+            self.known.remove(&id);
+        }
+        let shorter = path.with_extension("new");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&shorter)?;
+        let mut text = Vec::new();
+        self.lost.iter().chain(&self.begun).try_for_each(|id| line(&mut text, id))?;
+        file.write_all(&text)?;
+        fs::rename(&shorter, path)?;
+        (self.file, self.count, self.torn) = (file, self.lost.len() + self.begun.len(), false);
+        Ok(())
+    }
+}
+
+fn push(ids: &mut VecDeque<String>, id: String) {
+    if ids.len() == EXPIRED_COMMANDS_MAX {
+        ids.pop_front();
+    }
+    ids.push_back(id);
 }
 
 /// An id may have any character, the end of a line included.
@@ -153,6 +170,32 @@ mod tests {
         third.remove().unwrap();
         third.remove().unwrap();
         assert!(!journal().is_lost("c").unwrap());
+    }
+
+    #[test]
+    fn a_torn_line_spoils_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let torn = [&b"\"whole\"\n\"\xc3"[..], b"\"\n\"later\"\n\"\xe2\x82"].concat();
+        fs::write(&path, torn).unwrap();
+        let journal = Journal::new(Some(path.clone()));
+        assert!(journal.is_lost("whole").unwrap() && journal.is_lost("later").unwrap());
+        journal.note("next").unwrap();
+        assert!(Journal::new(Some(path)).is_lost("next").unwrap());
+    }
+
+    #[test]
+    fn what_was_lost_last_is_not_forgotten_for_what_is_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let text: String = (0..2 * EXPIRED_COMMANDS_MAX).map(|n| format!("\"old-{n}\"\n")).collect();
+        fs::write(&path, text).unwrap();
+        let journal = Journal::new(Some(path.clone()));
+        journal.note("new").unwrap();
+        let last = format!("old-{}", 2 * EXPIRED_COMMANDS_MAX - 1);
+        for journal in [journal, Journal::new(Some(path))] {
+            assert!(journal.is_lost(&last).unwrap() && !journal.is_lost("old-0").unwrap());
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::link::Link;
 use super::name;
 use super::resources::{destroy, make_dir};
 use super::sandbox::{Order, Phase, Sandbox};
+use super::settings::Settings;
 use crate::store::{self, StoreError};
 
 /// What the owner does next.
@@ -62,7 +63,8 @@ impl Sandbox {
 
     /// From its making until it no longer runs.
     async fn run(self: &Arc<Self>, orders: &mut UnboundedReceiver<Order>) -> Next {
-        let (cell, link) = match self.make().await {
+        let made_with = self.settings();
+        let (cell, link) = match self.make(&made_with).await {
             Ok(made) => made,
             Err(failed) => {
                 tracing::error!(sandbox = %self.id(), error = %failed, "sandbox can't be made");
@@ -73,7 +75,7 @@ impl Sandbox {
         crash::point("make.done");
         // It is live in the database before anybody can use it, or its deletion would count from an earlier stop.
         self.save_or_log().await;
-        if !self.set(Phase::Ready(Arc::clone(&link)), Kind::Ready) {
+        if !self.become_ready(&link, &made_with).await {
             link.close();
             destroy(self.id(), cell).await;
             return Next::Rest;
@@ -96,6 +98,19 @@ impl Sandbox {
         }
     }
 
+    /// With the limits that it has by now: they may have changed while it was made.
+    async fn become_ready(self: &Arc<Self>, link: &Arc<Link>, made_with: &Arc<Settings>) -> bool {
+        let _no_update = self.updating.lock().await;
+        let settings = self.settings();
+        if !Arc::ptr_eq(&settings, made_with)
+            && let Err(error) = self.resources.limit(self.id(), &settings).await
+        {
+            tracing::warn!(sandbox = %self.id(), %error, "limits that changed meanwhile count from the next start");
+        }
+        self.activity().touch();
+        self.set(Phase::Ready(Arc::clone(link)), Kind::Ready)
+    }
+
     /// Delivers what `init` says until there is something else to do, or `init` is gone.
     async fn serve(&self, link: &Link, orders: &mut UnboundedReceiver<Order>) -> Result<Order, CreateFailed> {
         let ended = link.run();
@@ -113,11 +128,11 @@ impl Sandbox {
         }
     }
 
-    async fn make(&self) -> Result<(Box<dyn Cell>, Arc<Link>), CreateFailed> {
+    async fn make(&self, settings: &Settings) -> Result<(Box<dyn Cell>, Arc<Link>), CreateFailed> {
         let failed = |message: String| CreateFailed { message, unsupported: false };
         let _permit = self.resources.permits.acquire().await.map_err(|error| failed(error.to_string()))?;
         let backend = Arc::clone(&self.resources.backend);
-        let spec = self.spec();
+        let spec = self.spec(settings);
         let made = tokio::task::spawn_blocking(move || {
             make_dir(&spec.dir).map_err(|e| failed(format!("{}: {e}", spec.dir.display())))?;
             crash::point("make.dir");
@@ -138,13 +153,13 @@ impl Sandbox {
         }
     }
 
-    fn spec(&self) -> SandboxSpec {
-        let (id, settings) = (self.id(), self.settings());
+    fn spec(&self, settings: &Settings) -> SandboxSpec {
+        let id = self.id();
         SandboxSpec {
             id: id.to_string(),
             dir: self.resources.dir(id),
             hostname: name::hostname(&self.name()),
-            limits: self.resources.limits(&settings),
+            limits: self.resources.limits(settings),
             disposable: self.resources.ephemeral || !settings.persistent,
         }
     }
@@ -156,7 +171,7 @@ impl Sandbox {
         }
         // First, because who waits for the stop takes its status for the answer.
         let stopped = Phase::Stopped { at: SystemTime::now() };
-        if let Err(error) = self.save_ahead(stopped.clone()).await {
+        if let Err(error) = self.save_ahead(&stopped).await {
             self.not_saved(&error);
         }
         crash::point("stop.saved");
@@ -177,10 +192,14 @@ impl Sandbox {
         self.gone.cancel();
     }
 
-    /// Everything of it goes. Nobody can find it any more, and its row says so already.
+    /// Everything of it goes. Nobody can find it any more; its files go only after it is written down that they do.
     async fn end(self: Arc<Self>) {
         self.gone.cancel();
         crash::point("delete.ended");
+        if !self.resources.ephemeral && !*self.deletion_saved.wait().await {
+            tracing::error!(sandbox = %self.id(), "its files stay: it will be there again after a restart");
+            return;
+        }
         self.resources.discard(self.id());
         crash::point("delete.discarded");
         if let Err(error) = self.journal().remove() {

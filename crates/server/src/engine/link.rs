@@ -227,7 +227,7 @@ impl Link {
         {
             let mut waiting = lock(&self.waiting);
             if waiting.closed {
-                return Err(Fault::gone());
+                return Err(Fault::left());
             }
             waiting.answers.insert(req, sender);
         }
@@ -235,7 +235,7 @@ impl Link {
             lock(&self.waiting).answers.remove(&req);
             return Err(Fault::command(format!("the sandbox can't be asked: {error}")));
         }
-        answer.await.map_err(|_| Fault::gone())
+        answer.await.map_err(|_| Fault::left())
     }
 }
 

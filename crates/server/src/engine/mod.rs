@@ -43,12 +43,12 @@ mod trash;
 mod work;
 mod writers;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use prometheus_client::metrics::histogram::Histogram;
 use sandwire_protocol::limits::{CREATES_AT_ONCE, SWEEP_INTERVAL};
 use sandwire_protocol::{Isolation, SandboxStatus};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 pub use activity::InUse;
@@ -71,7 +71,7 @@ pub use stream::Form;
 pub use work::Work;
 
 use crate::Policy;
-use crate::store::{self, Row, Store, StoreError, StoredPhase};
+use crate::store::{self, Pending, Row, Store, StoreError, StoredPhase};
 pub(crate) use lock::lock;
 use registry::Registry;
 use resources::Resources;
@@ -102,11 +102,14 @@ pub enum Refused {
     /// It is not in the state for that.
     #[error("{0}")]
     State(String),
+    /// It was deleted meanwhile.
+    #[error("Sandbox '{0}' not found")]
+    Gone(String),
     /// The machine does not keep the new limits.
     #[error("{0}")]
     Limits(String),
-    /// It could not be written down; nothing happened.
-    #[error(transparent)]
+    /// It could not be written down: a restart may undo it.
+    #[error("the change is not written down, and a restart may undo it: {0}")]
     Store(#[from] StoreError),
 }
 
@@ -141,6 +144,7 @@ impl Engine {
             stopping: CancellationToken::new(),
         });
         let mut leftovers = state.leftovers();
+        let trash = state.trash();
         let mut half_deleted = Vec::new();
         for row in rows {
             match &row.name {
@@ -153,8 +157,17 @@ impl Engine {
                 _ => half_deleted.push(row.id),
             }
         }
+        // At once: whoever starts a sandbox without files must not find those of earlier, or lose its own later.
+        for tree in leftovers {
+            if let Err(error) = trash.take(&tree) {
+                tracing::error!(tree = %tree.display(), %error, "not moved to the trash");
+            }
+        }
+        if !state.is_ephemeral() {
+            state.keep().map_err(StoreError::Io)?;
+        }
         let resources = Arc::clone(&engine.resources);
-        engine.resources.tasks.spawn(tidy(resources, leftovers, half_deleted, state.abandoned()));
+        engine.resources.tasks.spawn(tidy(resources, half_deleted, state.abandoned()));
         engine.resources.tasks.spawn(Arc::clone(&engine).sweep());
         let trash = Arc::clone(&engine.resources.trash);
         engine.resources.tasks.spawn(engine.stopping.clone().run_until_cancelled_owned(trash.tend()));
@@ -165,7 +178,13 @@ impl Engine {
     fn remember(&self, row: &Row, name: &str) -> Result<bool, StoreError> {
         let settings: Settings = serde_json::from_str(&row.settings).map_err(StoreError::settings(row.id))?;
         let keep = settings.persistent;
-        let (sandbox, orders) = Sandbox::remembered(row, name, settings, Arc::clone(&self.resources));
+        let mut row = row.clone();
+        if keep && row.phase == StoredPhase::Stopped && !self.resources.dir(row.id).try_exists()? {
+            row.phase = StoredPhase::Failed;
+            row.failure = Some("its files are missing from the state directory".into());
+            tracing::error!(sandbox = %row.id, name, "the files of a sandbox are missing");
+        }
+        let (sandbox, orders) = Sandbox::remembered(&row, name, settings, Arc::clone(&self.resources));
         if row.phase == StoredPhase::Live {
             sandbox.save_blocking()?;
         }
@@ -206,37 +225,62 @@ impl Engine {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub async fn create(&self, name: Option<String>, settings: Settings) -> Result<Created, Refused> {
-        let (sandbox, orders) = {
-            let mut registry = lock(&self.registry);
-            if registry.is_closed() {
-                return Err(Refused::NoRoom("the server is shutting down".into()));
+    pub async fn create(
+        self: &Arc<Self>,
+        name: Option<String>,
+        settings: Settings,
+    ) -> Result<Created, Refused> {
+        let (sandbox, orders, saved) = match self.register(name, settings)? {
+            Registered::There(sandbox) => {
+                if !*sandbox.saved.wait().await {
+                    return Err(Refused::State("the same sandbox is just being made, and can't be".into()));
+                }
+                return Ok(Created { sandbox, fresh: false });
             }
-            if let Some(there) = name.as_deref().and_then(|name| registry.by_name(name)) {
-                return match *there.settings() == settings {
-                    true => Ok(Created { sandbox: there, fresh: false }),
-                    false => Err(Refused::Taken(name.unwrap_or_default())),
-                };
-            }
-            let most = self.policy.sandboxes_max;
-            if registry.len() >= most {
-                return Err(Refused::NoRoom(format!("this server has {most} sandboxes, its limit")));
-            }
-            let name = name.map_or_else(|| registry.free_name(), Arc::from);
-            let (sandbox, orders) = Sandbox::new(name, settings, Arc::clone(&self.resources));
-            registry.insert(&sandbox);
-            (sandbox, orders)
+            Registered::New(sandbox, orders, saved) => (sandbox, orders, saved),
         };
         sandbox.tell(Kind::Created);
         // It is made while it is written down; its directory is nobody's if that does not come to an end.
         self.resources.tasks.spawn(Arc::clone(&sandbox).live(orders, true));
-        if let Err(error) = sandbox.save_new().await {
-            lock(&self.registry).remove(&sandbox.id().to_string());
-            sandbox.begin_delete();
-            return Err(error.into());
-        }
+        // A task of its own, because a caller that leaves half-way would leave it half-way.
+        let (engine, made) = (Arc::clone(self), Arc::clone(&sandbox));
+        let saving = self.resources.tasks.spawn(async move {
+            let outcome = saved.committed().await;
+            let _first_time = made.saved.set(outcome.is_ok());
+            if outcome.is_err() {
+                lock(&engine.registry).remove(&made.id().to_string());
+                made.begin_delete(|_| true);
+                // There is no row that would have to say so.
+                let _first_time = made.deletion_saved.set(true);
+            }
+            outcome
+        });
+        saving.await.unwrap_or(Err(StoreError::Closed))?;
         crash::point("create.saved");
         Ok(Created { sandbox, fresh: true })
+    }
+
+    /// Takes a name, and queues the row under the same lock.
+    fn register(&self, name: Option<String>, settings: Settings) -> Result<Registered, Refused> {
+        let mut registry = lock(&self.registry);
+        if registry.is_closed() {
+            return Err(Refused::NoRoom("the server is shutting down".into()));
+        }
+        if let Some(there) = name.as_deref().and_then(|name| registry.by_name(name)) {
+            return match *there.settings() == settings {
+                true => Ok(Registered::There(there)),
+                false => Err(Refused::Taken(name.unwrap_or_default())),
+            };
+        }
+        let most = self.policy.sandboxes_max;
+        if registry.len() >= most {
+            return Err(Refused::NoRoom(format!("this server has {most} sandboxes, its limit")));
+        }
+        let name = name.map_or_else(|| registry.free_name(), Arc::from);
+        let (sandbox, orders) = Sandbox::new(name, settings, Arc::clone(&self.resources));
+        registry.insert(&sandbox);
+        let saved = sandbox.begin_save_new();
+        Ok(Registered::New(sandbox, orders, saved))
     }
 
     /// A sandbox by name or id.
@@ -283,45 +327,82 @@ impl Engine {
     /// # Errors
     /// The name is taken, or the machine does not keep the new limits: then nothing changed. Or it is not written down.
     pub async fn update(&self, sandbox: &Arc<Sandbox>, update: &Update) -> Result<(), Refused> {
-        if update.limits() && sandbox.link().is_ok() {
-            self.limit(sandbox, update).await?;
+        let _one_at_a_time = sandbox.updating.lock().await;
+        self.check_name(&lock(&self.registry), sandbox, update)?;
+        let limited = update.limits() && sandbox.link().is_ok();
+        if limited {
+            let new = update.apply(&sandbox.settings());
+            self.resources.limit(sandbox.id(), &new).await.map_err(Refused::Limits)?;
         }
-        {
-            let mut registry = lock(&self.registry);
-            if let Some(name) = &update.name {
-                if registry.by_name(name).is_some_and(|other| other.id() != sandbox.id()) {
-                    return Err(Refused::Taken(name.clone()));
+        let saved = self.change(sandbox, update);
+        let saved = match saved {
+            Ok(saved) => saved,
+            Err(refused) => {
+                if limited && let Err(error) = self.resources.limit(sandbox.id(), &sandbox.settings()).await {
+                    tracing::warn!(sandbox = %sandbox.id(), %error, "limits not put back");
                 }
-                registry.rename(sandbox, name);
+                return Err(refused);
             }
-            sandbox.update(update);
-        }
-        sandbox.save().await?;
+        };
+        saved.committed().await?;
         crash::point("update.saved");
         sandbox.tell(Kind::Updated);
         Ok(())
     }
 
-    /// Puts new limits on what runs.
-    async fn limit(&self, sandbox: &Arc<Sandbox>, update: &Update) -> Result<(), Refused> {
-        let limits = self.resources.limits(&update.apply(&sandbox.settings()));
-        let (backend, id) = (Arc::clone(&self.resources.backend), sandbox.id().to_string());
-        let limited = tokio::task::spawn_blocking(move || backend.limit(&id, &limits)).await;
-        limited.unwrap_or_else(|error| Err(error.to_string())).map_err(Refused::Limits)
+    /// Changes the record, and queues it under the same lock.
+    fn change(&self, sandbox: &Arc<Sandbox>, update: &Update) -> Result<Pending<()>, Refused> {
+        let mut registry = lock(&self.registry);
+        self.check_name(&registry, sandbox, update)?;
+        if let Some(name) = &update.name {
+            registry.rename(sandbox, name);
+        }
+        sandbox.update(update);
+        Ok(sandbox.begin_save())
+    }
+
+    fn check_name(&self, registry: &Registry, sandbox: &Sandbox, update: &Update) -> Result<(), Refused> {
+        if !registry.has(sandbox) {
+            return Err(Refused::Gone(sandbox.name().to_string()));
+        }
+        let other = update.name.as_ref().and_then(|name| registry.by_name(name));
+        match other {
+            Some(other) if other.id() != sandbox.id() => Err(Refused::Taken(other.name().to_string())),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a sandbox out, by name or id, and ends it; its name is free at once. Nothing of it runs any more, and it is
     /// written down that it goes, when this returns; `None` if there is none.
     ///
     /// # Errors
-    /// It is not written down: it may come back with the next server.
-    pub async fn delete(&self, reference: &str) -> Result<Option<()>, StoreError> {
-        let Some(sandbox) = lock(&self.registry).remove(reference) else { return Ok(None) };
-        sandbox.begin_delete();
-        let (saved, ()) = tokio::join!(sandbox.save(), sandbox.gone());
-        saved?;
-        crash::point("delete.saved");
-        Ok(Some(()))
+    /// It is not written down: it comes back with the next server, with its files.
+    pub async fn delete(self: &Arc<Self>, reference: &str) -> Result<Option<()>, StoreError> {
+        let Some(sandbox) = lock(&self.registry).get(reference) else { return Ok(None) };
+        if !sandbox.begin_delete(|_| true) {
+            // Somebody else is at it.
+            sandbox.gone().await;
+            return Ok(None);
+        }
+        self.take_out(sandbox).await.map(Some)
+    }
+
+    /// The rest of a deletion that was begun, in a task of its own: a caller that leaves must not leave it half-way.
+    async fn take_out(self: &Arc<Self>, sandbox: Arc<Sandbox>) -> Result<(), StoreError> {
+        let engine = Arc::clone(self);
+        let deleting = self.resources.tasks.spawn(async move {
+            let saved = {
+                let mut registry = lock(&engine.registry);
+                registry.remove(&sandbox.id().to_string());
+                sandbox.begin_save()
+            };
+            let saved = saved.committed().await;
+            crash::point("delete.saved");
+            let _first_time = sandbox.deletion_saved.set(saved.is_ok());
+            sandbox.gone().await;
+            saved
+        });
+        deleting.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Ends everything that runs and waits until it is cleaned up, files only for a bounded time. Sandboxes stay, stopped,
@@ -341,8 +422,9 @@ impl Engine {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.stopping.run_until_cancelled(ticks.tick()).await.is_some() {
             for sandbox in self.list() {
-                if sandbox.sweep()
-                    && let Err(error) = self.delete(&sandbox.id().to_string()).await
+                sandbox.sweep();
+                if sandbox.begin_expiry()
+                    && let Err(error) = self.take_out(Arc::clone(&sandbox)).await
                 {
                     tracing::error!(sandbox = %sandbox.id(), %error, "not deleted in time");
                 }
@@ -351,18 +433,16 @@ impl Engine {
     }
 }
 
+enum Registered {
+    /// One of the same name and settings.
+    There(Arc<Sandbox>),
+    New(Arc<Sandbox>, UnboundedReceiver<Order>, Pending<()>),
+}
+
 /// Removes what killed servers left, as far as it gets before the end.
-async fn tidy(
-    resources: Arc<Resources>,
-    leftovers: Vec<PathBuf>,
-    half_deleted: Vec<uuid::Uuid>,
-    abandoned: Vec<Abandoned>,
-) {
+async fn tidy(resources: Arc<Resources>, half_deleted: Vec<uuid::Uuid>, abandoned: Vec<Abandoned>) {
     let trash = &resources.trash;
     trash.clear().await;
-    for tree in leftovers {
-        trash.discard(&tree).await;
-    }
     for id in half_deleted {
         finish_deletion(&resources, id).await;
     }

@@ -45,14 +45,26 @@ impl Registry {
     /// Takes a sandbox out; its name is free.
     pub(super) fn remove(&mut self, reference: &str) -> Option<Arc<Sandbox>> {
         let sandbox = self.by_id.remove(&self.id(reference)?)?;
-        self.by_name.remove(&sandbox.name());
+        self.free(&sandbox);
         Some(sandbox)
     }
 
-    /// Gives a sandbox another name, which must be free.
+    /// Gives a sandbox that is here another name, which must be free.
     pub(super) fn rename(&mut self, sandbox: &Sandbox, name: &str) {
-        self.by_name.remove(&sandbox.name());
+        self.free(sandbox);
         self.by_name.insert(name.into(), sandbox.id());
+    }
+
+    /// Whether it was not taken out meanwhile.
+    pub(super) fn has(&self, sandbox: &Sandbox) -> bool {
+        self.by_id.contains_key(&sandbox.id())
+    }
+
+    fn free(&mut self, sandbox: &Sandbox) {
+        let name = sandbox.name();
+        if self.by_name.get(&name) == Some(&sandbox.id()) {
+            self.by_name.remove(&name);
+        }
     }
 
     /// Nothing comes in any more.

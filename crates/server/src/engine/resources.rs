@@ -78,6 +78,13 @@ impl Resources {
         settings.limits(self.memory_default, pids)
     }
 
+    /// Puts the limits of these settings on what runs.
+    pub(super) async fn limit(&self, id: Uuid, settings: &Settings) -> Result<(), String> {
+        let (backend, limits) = (Arc::clone(&self.backend), self.limits(settings));
+        let limited = tokio::task::spawn_blocking(move || backend.limit(&id.to_string(), &limits)).await;
+        limited.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
     /// Takes a sandbox's files away at once; they are removed when there is time.
     pub(super) fn discard(&self, id: Uuid) {
         let dir = self.dir(id);

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use sandwire_protocol::SandboxStatus;
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::sync::{SetOnce, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -38,6 +37,12 @@ pub struct Sandbox {
     commands: Commands,
     journal: Journal,
     pub(super) resources: Arc<Resources>,
+    /// One change of its settings at a time, and none while it becomes ready.
+    pub(super) updating: tokio::sync::Mutex<()>,
+    /// Whether it was written down for the first time.
+    pub(super) saved: SetOnce<bool>,
+    /// Whether it was written down that it goes: its files must not go before.
+    pub(super) deletion_saved: SetOnce<bool>,
     pub(super) gone: CancellationToken,
 }
 
@@ -75,7 +80,10 @@ impl Sandbox {
             }
             _ => Phase::Stopped { at: row.stopped_at.unwrap_or_else(SystemTime::now) },
         };
-        Self::with(row.id, name.into(), settings, (row.created_at, row.updated_at), phase, resources)
+        let remembered =
+            Self::with(row.id, name.into(), settings, (row.created_at, row.updated_at), phase, resources);
+        let _first_time = remembered.0.saved.set(true);
+        remembered
     }
 
     fn with(
@@ -98,6 +106,9 @@ impl Sandbox {
             commands: Commands::default(),
             journal: resources.journal(id),
             resources,
+            updating: tokio::sync::Mutex::default(),
+            saved: SetOnce::new(),
+            deletion_saved: SetOnce::new(),
             gone: CancellationToken::new(),
         };
         (Arc::new(sandbox), receiver)
@@ -120,7 +131,8 @@ impl Sandbox {
 
     /// When it was made, and when it last changed.
     pub fn times(&self) -> (SystemTime, SystemTime) {
-        (self.created_at, lock(&self.record).updated_at.max(self.state.borrow().since))
+        let updated_at = lock(&self.record).updated_at;
+        (self.created_at, updated_at.max(self.state.borrow().since))
     }
 
     /// Since when it is stopped, if it is.
@@ -142,13 +154,7 @@ impl Sandbox {
 
     /// Its status, and why where it failed.
     pub fn status(&self) -> (SandboxStatus, Option<String>) {
-        match &self.state.borrow().phase {
-            Phase::Provisioning => (SandboxStatus::Provisioning, None),
-            Phase::Ready(_) | Phase::Stopping => (SandboxStatus::Ready, None),
-            Phase::Stopped { .. } => (SandboxStatus::Stopped, None),
-            Phase::Failed(failed) => (SandboxStatus::Failed, Some(failed.message.clone())),
-            Phase::Deleting => (SandboxStatus::Deleting, None),
-        }
+        self.state.borrow().phase.status()
     }
 
     pub(super) fn activity(&self) -> &Activity {
@@ -159,8 +165,8 @@ impl Sandbox {
         &self.journal
     }
 
-    /// Expires old commands. Returns whether the sandbox is to be deleted, as it has been stopped for long enough.
-    pub(super) fn sweep(&self) -> bool {
+    /// Expires old commands, and begins to stop the sandbox if it is idle.
+    pub(super) fn sweep(&self) {
         self.commands.sweep();
         if let Ok(link) = self.link()
             && let Some(groups) = link.groups()
@@ -170,15 +176,13 @@ impl Sandbox {
         if self.commands.running() > 0 {
             self.activity.touch();
         }
-        let settings = self.settings();
-        if let Some(limit) = settings.idle_ttl() {
-            let idle = || self.activity.idle_since().is_some_and(|since| Instant::now() >= since + limit);
+        if let Some(limit) = self.settings().idle_ttl() {
+            // Elapsed rather than a sum, which any limit could overflow.
+            let idle = || self.activity.idle_since().is_some_and(|since| since.elapsed() >= limit);
             if idle() {
                 self.begin_stop(idle);
             }
         }
-        let over = |(at, limit): (SystemTime, Duration)| at.elapsed().is_ok_and(|elapsed| elapsed >= limit);
-        self.stopped_at().zip(settings.delete_after_stop()).is_some_and(over)
     }
 
     /// Changes the record; the registry has seen to the name.

@@ -1,4 +1,4 @@
-//! The state directory: `lock`, `version`, the database, `boxes/<id>/` with the files of each sandbox, `commands/<id>`
+//! The state directory: `lock`, `version`, `ephemeral` while nothing in it is to be kept, the database, `boxes/<id>/` with the files of each sandbox, `commands/<id>`
 //! with its journal, `trash/`, and what isolation keeps in it; all private to the server's user.
 //!
 //! One server holds the lock; a second one is refused, and so is a server that is older than the layout. What is in
@@ -21,12 +21,15 @@ use uuid::Uuid;
 
 use super::secret;
 use super::trash::Trash;
+use crate::store;
 
 const LOCK: &str = "lock";
 const BOXES: &str = "boxes";
 const TRASH: &str = "trash";
 const JOURNALS: &str = "commands";
 const VERSION_FILE: &str = "version";
+/// Is there while all that is in the directory may go.
+const EPHEMERAL: &str = "ephemeral";
 /// Of what is described above; the database has its own.
 const VERSION: u32 = 1;
 /// Directories of `sandwire_isolate`, which removes its record of cgroups itself once they are gone.
@@ -49,6 +52,18 @@ pub enum StateDirError {
         /// What its version file says.
         found: String,
     },
+    /// It has sandboxes that are to be kept.
+    #[error(
+        "the state directory {} has sandboxes of a server that keeps them, and an ephemeral one would remove them: use \
+         another directory, or run without --ephemeral", .0.display()
+    )]
+    Kept(PathBuf),
+    /// It has files of sandboxes, and nothing says whose.
+    #[error(
+        "the state directory {} has files of sandboxes and no {} that knows them: put that back from a backup, or \
+         remove boxes/ if nobody needs them", .0.display(), store::FILE
+    )]
+    NoDatabase(PathBuf),
     /// The file system refuses.
     #[error("the state directory can't be used: {}: {source}", path.display())]
     Io {
@@ -138,6 +153,7 @@ impl StateDir {
         let file = path.join(LOCK);
         let lock = lock(&file).map_err(fail(&file))?.ok_or_else(|| StateDirError::InUse(path.clone()))?;
         check_version(&path)?;
+        check_purpose(&path, ephemeral)?;
         for dir in [BOXES, TRASH, JOURNALS].map(|name| path.join(name)) {
             private_dir(&dir).map_err(fail(&dir))?;
         }
@@ -165,6 +181,14 @@ impl StateDir {
     /// Where the journals of their commands are, a file for each.
     pub(super) fn journals(&self) -> PathBuf {
         self.path.join(JOURNALS)
+    }
+
+    /// What an ephemeral server left is about to go: from here on it is a directory of sandboxes that are kept.
+    pub(super) fn keep(&self) -> io::Result<()> {
+        match fs::remove_file(self.path.join(EPHEMERAL)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Whether nothing of it outlives the server.
@@ -205,7 +229,7 @@ impl StateDir {
 
     fn remove(&self) -> io::Result<()> {
         self.trash.hurry();
-        for name in ISOLATION.iter().chain([&BOXES, &JOURNALS, &VERSION_FILE]) {
+        for name in ISOLATION.iter().chain([&BOXES, &JOURNALS, &VERSION_FILE, &EPHEMERAL]) {
             self.trash.take(&self.path.join(name))?;
         }
         self.trash.empty()?;
@@ -270,6 +294,23 @@ fn private_parent(path: &Path) -> Option<File> {
     let dir = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     let metadata = dir.metadata().ok()?;
     (metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 == 0).then_some(dir)
+}
+
+/// What is in the directory must not be taken for what a killed ephemeral server left, by which it says so itself.
+fn check_purpose(path: &Path, ephemeral: bool) -> Result<(), StateDirError> {
+    let there = |name: &str| path.join(name).try_exists().map_err(fail(&path.join(name)));
+    let (database, disposable) = (there(store::FILE)?, there(EPHEMERAL)?);
+    let boxes = path.join(BOXES);
+    let empty = match fs::read_dir(&boxes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        entries => entries.map_err(fail(&boxes))?.next().is_none(),
+    };
+    match (ephemeral, database) {
+        (true, true) => Err(StateDirError::Kept(path.to_owned())),
+        _ if !database && !disposable && !empty => Err(StateDirError::NoDatabase(path.to_owned())),
+        (true, false) => fs::write(path.join(EPHEMERAL), "").map_err(fail(&path.join(EPHEMERAL))),
+        _ => Ok(()),
+    }
 }
 
 /// Marks a new directory; refuses one of a later layout.

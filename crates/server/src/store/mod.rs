@@ -9,7 +9,9 @@
 
 mod sandboxes;
 
+use std::fs::{OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -62,9 +64,9 @@ pub enum StoreError {
     /// The thread is gone.
     #[error("the database is closed")]
     Closed,
-    /// The thread could not be made.
-    #[error("no thread for the database: {0}")]
-    Thread(#[from] io::Error),
+    /// Its file or its thread could not be made.
+    #[error("the database can't be opened: {0}")]
+    Io(#[from] io::Error),
 }
 
 impl StoreError {
@@ -90,7 +92,7 @@ impl Store {
     /// See [`StoreError`].
     pub(crate) fn open(state_dir: Option<&Path>) -> Result<Self, StoreError> {
         let mut connection = match state_dir {
-            Some(dir) => Connection::open(dir.join(FILE))?,
+            Some(dir) => open_private(&dir.join(FILE))?,
             None => Connection::open_in_memory()?,
         };
         connection.busy_timeout(BUSY_WAIT)?;
@@ -111,9 +113,18 @@ impl Store {
         &self,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.begin(change).committed().await
+    }
+
+    /// Queues a change at once: changes are made in the order of these calls.
+    pub(crate) fn begin<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Pending<T> {
         let (sender, outcome) = oneshot::channel();
-        self.queue(change, |outcome| drop(sender.send(outcome)))?;
-        outcome.await.map_err(|_| StoreError::Closed)?
+        // Without a thread to take it the sender is dropped, which says as much.
+        let _closed = self.queue(change, |outcome| drop(sender.send(outcome)));
+        Pending(outcome)
     }
 
     /// Like [`Store::write`], for the start, when nothing else waits.
@@ -147,6 +158,20 @@ impl Store {
     }
 }
 
+/// A change on its way.
+#[must_use = "whether it was made is known only then"]
+pub(crate) struct Pending<T>(oneshot::Receiver<Result<T, StoreError>>);
+
+impl<T> Pending<T> {
+    /// Waits for the commit.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the change was not made.
+    pub(crate) async fn committed(self) -> Result<T, StoreError> {
+        self.0.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
         self.jobs = None;
@@ -154,6 +179,13 @@ impl Drop for Store {
             let _panicked = thread.join();
         }
     }
+}
+
+/// It holds what users think secret. SQLite gives the files beside it the same mode.
+fn open_private(path: &Path) -> Result<Connection, StoreError> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(Connection::open(path)?)
 }
 
 fn in_savepoint<T>(
@@ -247,6 +279,18 @@ mod tests {
         let store = Store::open(Some(dir.path())).unwrap();
         let count = |tx: &Transaction<'_>| tx.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
         assert_eq!(store.write_blocking::<i64>(count).unwrap(), 100);
+    }
+
+    #[test]
+    fn nobody_else_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(Some(dir.path())).unwrap();
+        make(&store);
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{}", entry.path().display());
+        }
     }
 
     #[test]

@@ -125,7 +125,98 @@ async fn who_is_idle_is_stopped_and_use_puts_it_off() {
     while status(&server, "idle").await != "stopped" {
         advance(Duration::from_secs(5)).await;
     }
+    // A start is use as well: the next sweep leaves it alone.
+    assert_eq!(server.call("POST", &format!("{BOXES}/idle/start"), "").await.0, 202);
+    until(async || status(&server, "idle").await == "ready").await;
+    advance(Duration::from_secs(30)).await;
+    assert_eq!(status(&server, "idle").await, "ready");
     assert_eq!(status(&server, "never").await, "ready");
+}
+
+#[tokio::test]
+async fn no_time_to_live_stops_the_sweep() {
+    let server = server();
+    let (code, error) = server.call("POST", BOXES, r#"{"idle_ttl_seconds":18446744073709551600}"#).await;
+    assert_eq!((code, &error["detail"][0]["loc"][1]), (422, &json!("idle_ttl_seconds")));
+    let most = json!(10 * 365 * 24 * 3600);
+    make(&server, json!({"name": "long", "idle_ttl_seconds": most, "delete_after_stop_seconds": most})).await;
+    make(&server, json!({"name": "short", "idle_ttl_seconds": 60})).await;
+    tokio::time::pause();
+    while status(&server, "short").await != "stopped" {
+        advance(Duration::from_secs(5)).await;
+    }
+    assert_eq!(status(&server, "long").await, "ready");
+}
+
+#[tokio::test]
+async fn what_does_not_persist_is_gone_before_anybody_can_look() {
+    let server = server();
+    let made = make(&server, json!({"name": "box", "persistent": false})).await;
+    write(&server, &made, "old").await;
+    // As a server that was killed leaves it.
+    let id = made["id"].as_str().unwrap();
+    let dir = server.state_dir().join("boxes").join(id);
+    let server = server.restart().await;
+    std::fs::create_dir_all(dir.join("root")).unwrap();
+    std::fs::write(dir.join("root/old"), "old").unwrap();
+    let server = server.restart().await;
+    assert_eq!(read(&server, &made, "old").await.0, 404);
+    write(&server, &made, "new").await;
+    until(async || std::fs::read_dir(server.state_dir().join("trash")).unwrap().next().is_none()).await;
+    assert_eq!(read(&server, &made, "new").await.0, 200);
+}
+
+#[tokio::test]
+async fn files_that_are_missing_are_told() {
+    let server = server();
+    let made = make(&server, json!({"name": "box"})).await;
+    server.call("POST", &format!("{BOXES}/box/stop"), "").await;
+    let dir = server.state_dir().join("boxes").join(made["id"].as_str().unwrap());
+    std::fs::remove_dir_all(dir).unwrap();
+    let server = server.restart().await;
+    let (_, told) = server.call("GET", &format!("{BOXES}/box"), "").await;
+    assert_eq!(told["status"], "failed");
+    assert!(told["status_message"].as_str().unwrap().contains("files"), "{told}");
+}
+
+#[tokio::test]
+async fn names_are_not_taken_from_others() {
+    let server = server();
+    for round in 0..40 {
+        make(&server, json!({"name": "box"})).await;
+        let patch = json!({"name": "box", "idle_ttl_seconds": 60 * round}).to_string();
+        let (box_path, again) = (format!("{BOXES}/box"), json!({"name": "box"}).to_string());
+        let (_, deleted, made) = tokio::join!(
+            server.call("PATCH", &box_path, patch),
+            server.call("DELETE", &box_path, ""),
+            server.call("POST", BOXES, again),
+        );
+        assert_eq!(deleted.0, 204);
+        assert!([200, 201, 409].contains(&made.0), "{} {}", made.0, made.1);
+        let there = server.call("GET", &box_path, "").await;
+        if made.0 == 201 {
+            assert_eq!((there.0, &there.1["id"]), (200, &made.1["id"]));
+        }
+        server.call("DELETE", &box_path, "").await;
+    }
+    let server = server.restart().await;
+    assert_eq!(server.call("GET", BOXES, "").await.1["items"], json!([]));
+}
+
+#[tokio::test]
+async fn without_a_row_that_says_so_nothing_is_deleted() {
+    let server = server();
+    let made = make(&server, json!({"name": "box"})).await;
+    write(&server, &made, "a").await;
+    let database = rusqlite::Connection::open(server.state_dir().join("sandwired.db")).unwrap();
+    let broken = "CREATE TRIGGER broken BEFORE UPDATE ON sandboxes BEGIN SELECT raise(ABORT, 'no'); END";
+    database.busy_timeout(Duration::from_secs(5)).unwrap();
+    database.execute_batch(broken).unwrap();
+    assert_eq!(server.call("DELETE", &format!("{BOXES}/box"), "").await.0, 500);
+    database.execute_batch("DROP TRIGGER broken").unwrap();
+    drop(database);
+    let server = server.restart().await;
+    assert_eq!(read(&server, &made, "a").await, (200, b"kept".to_vec()));
 }
 
 #[tokio::test]
@@ -242,16 +333,21 @@ async fn events_tell_every_transition() {
     until(async || status(&server, "box").await == "ready").await;
     server.call("PATCH", &format!("{BOXES}/box"), r#"{"name":"new"}"#).await;
     server.call("DELETE", &format!("{BOXES}/new"), "").await;
-    let mut seen = Vec::new();
+    let (mut seen, mut fourth) = (Vec::new(), None);
     while seen.last() != Some(&("deleted", "new".to_owned())) {
         let sandwire_server::engine::Told::Event(happened) = watcher.next().await.unwrap() else { panic!() };
+        if seen.len() == 3 {
+            fourth = Some(happened.number);
+        }
         seen.push((happened.kind.as_str(), happened.name.to_string()));
     }
     let kinds: Vec<_> = seen.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds, ["created", "ready", "stopped", "starting", "ready", "updated", "deleted"]);
 
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /v2/sandboxes/events?after=4 HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\n\r\n");
+    let fourth = fourth.unwrap();
+    let request =
+        format!("GET /v2/sandboxes/events?after={fourth} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\n\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut socket, request.as_bytes()).await.unwrap();
     let mut text = String::new();
     while !text.contains("event: deleted") {
@@ -260,7 +356,10 @@ async fn events_tell_every_transition() {
         assert!(size > 0, "{text}");
         text.push_str(&String::from_utf8_lossy(&chunk[..size]));
     }
-    assert!(text.contains("content-type: text/event-stream") && !text.contains("\nid: 4\n"), "{text}");
-    let first = text.split("\nid: 5\n").nth(1).unwrap();
+    assert!(
+        text.contains("content-type: text/event-stream") && !text.contains(&format!("\nid: {fourth}\n")),
+        "{text}"
+    );
+    let first = text.split(&format!("\nid: {}\n", fourth + 1)).nth(1).unwrap();
     assert!(first.contains("event: ready") && first.contains(r#""name":"box""#), "{text}");
 }

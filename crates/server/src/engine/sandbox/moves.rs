@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sandwire_protocol::ErrorType;
 use sandwire_protocol::limits::READY_WAIT;
+use sandwire_protocol::{ErrorType, SandboxStatus};
 
 use super::Sandbox;
 use crate::engine::activity::InUse;
@@ -53,33 +53,62 @@ pub(in crate::engine) enum Order {
     Delete,
 }
 
+impl Phase {
+    /// What it is called on the wire, and why where it failed.
+    pub(super) fn status(&self) -> (SandboxStatus, Option<String>) {
+        match self {
+            Self::Provisioning => (SandboxStatus::Provisioning, None),
+            Self::Ready(_) | Self::Stopping => (SandboxStatus::Ready, None),
+            Self::Stopped { .. } => (SandboxStatus::Stopped, None),
+            Self::Failed(failed) => (SandboxStatus::Failed, Some(failed.message.clone())),
+            Self::Deleting => (SandboxStatus::Deleting, None),
+        }
+    }
+}
+
+/// What comes with a move, under the same lock: told and ordered in the order of the moves themselves.
+struct Move {
+    to: Phase,
+    tell: Option<Kind>,
+    order: Option<Order>,
+}
+
 impl Sandbox {
     /// Moves on and tells those who watch, unless it is on its way out.
     pub(in crate::engine) fn set(&self, phase: Phase, kind: Kind) -> bool {
-        let set = self.move_if(|old| (!matches!(old, Phase::Deleting)).then_some(phase));
-        if set {
-            self.tell(kind);
-        }
-        set
+        self.move_if(|old| {
+            let to = (!matches!(old, Phase::Deleting)).then_some(phase)?;
+            Some(Move { to, tell: Some(kind), order: None })
+        })
     }
 
+    /// Tells those who watch of something that is no move.
     pub(in crate::engine) fn tell(&self, kind: Kind) {
-        let (status, message) = self.status();
-        let (id, name) = (self.id, self.name());
+        self.publish(kind, self.name(), self.status());
+    }
+
+    fn publish(&self, kind: Kind, name: Arc<str>, (status, message): (SandboxStatus, Option<String>)) {
+        let id = self.id;
         tracing::info!(sandbox = %id, name = %name, event = kind.as_str(), status = status.as_str(), "sandbox");
         let at = SystemTime::now();
         self.resources.events.publish(Happened { number: 0, at, kind, id, name, status, message });
     }
 
     /// Moves on if `next` says to what; whoever gets `true` is the one who did.
-    fn move_if(&self, next: impl FnOnce(&Phase) -> Option<Phase>) -> bool {
-        self.state.send_if_modified(|state| match next(&state.phase) {
-            Some(phase) => {
-                let stops = state.stops + u64::from(matches!(phase, Phase::Stopped { .. }));
-                *state = State { phase, since: SystemTime::now(), stops };
-                true
+    fn move_if(&self, next: impl FnOnce(&Phase) -> Option<Move>) -> bool {
+        // Before: the record's lock is never taken within the status's.
+        let name = self.name();
+        self.state.send_if_modified(|state| {
+            let Some(Move { to, tell, order }) = next(&state.phase) else { return false };
+            let stops = state.stops + u64::from(matches!(to, Phase::Stopped { .. }));
+            *state = State { phase: to, since: SystemTime::now(), stops };
+            if let Some(kind) = tell {
+                self.publish(kind, name, state.phase.status());
             }
-            None => false,
+            if let Some(order) = order {
+                self.order(order);
+            }
+            true
         })
     }
 
@@ -88,35 +117,47 @@ impl Sandbox {
         let _ended = self.orders.send(order);
     }
 
-    /// Begins to start it, if it is stopped, or failed where that is allowed.
+    /// Begins to start it, if it is stopped, or failed where that is allowed. That is use: it is not idle again at once.
     pub(in crate::engine) fn begin_start(&self, failed_too: bool) -> bool {
-        let began = self.move_if(|phase| match phase {
-            Phase::Stopped { .. } => Some(Phase::Provisioning),
-            Phase::Failed(_) if failed_too => Some(Phase::Provisioning),
+        self.activity.touch();
+        self.move_if(|phase| match phase {
+            Phase::Failed(_) if !failed_too => None,
+            Phase::Stopped { .. } | Phase::Failed(_) => {
+                Some(Move { to: Phase::Provisioning, tell: Some(Kind::Starting), order: Some(Order::Start) })
+            }
             _ => None,
-        });
-        if began {
-            self.tell(Kind::Starting);
-            self.order(Order::Start);
-        }
-        began
+        })
     }
 
     /// Begins to stop it, if it is ready and `still` says that it is to be.
     pub(in crate::engine) fn begin_stop(&self, still: impl FnOnce() -> bool) -> bool {
-        let began =
-            self.move_if(|phase| (matches!(phase, Phase::Ready(_)) && still()).then_some(Phase::Stopping));
-        if began {
-            self.order(Order::Stop);
-        }
-        began
+        self.move_if(|phase| {
+            (matches!(phase, Phase::Ready(_)) && still()).then_some(Move {
+                to: Phase::Stopping,
+                tell: None,
+                order: Some(Order::Stop),
+            })
+        })
     }
 
-    /// Begins its end.
-    pub(in crate::engine) fn begin_delete(&self) {
-        if self.move_if(|phase| (!matches!(phase, Phase::Deleting)).then_some(Phase::Deleting)) {
-            self.order(Order::Delete);
-        }
+    /// Begins its end, if `still` says so of where it is. Whoever gets `true` sees to it that it is written down, and says
+    /// so by `deletion_saved`.
+    pub(in crate::engine) fn begin_delete(&self, still: impl FnOnce(&Phase) -> bool) -> bool {
+        self.move_if(|phase| {
+            (!matches!(phase, Phase::Deleting) && still(phase)).then_some(Move {
+                to: Phase::Deleting,
+                tell: None,
+                order: Some(Order::Delete),
+            })
+        })
+    }
+
+    /// Begins its end if it has been stopped for as long as its settings say.
+    pub(in crate::engine) fn begin_expiry(&self) -> bool {
+        let Some(limit) = self.settings().delete_after_stop() else { return false };
+        let over = |at: SystemTime| at.elapsed().is_ok_and(|elapsed| elapsed >= limit);
+        self.stopped_at().is_some_and(over)
+            && self.begin_delete(|phase| matches!(phase, Phase::Stopped { at } if over(*at)))
     }
 
     /// Waits until nothing moves: it is ready, stopped, failed or on its way out.

@@ -45,6 +45,31 @@ async fn leftovers_are_found_and_removed() {
 }
 
 #[test]
+fn what_is_kept_is_not_taken_for_what_may_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("kept");
+    drop(StateDir::open(&kept).unwrap());
+    fs::create_dir_all(kept.join("boxes/id")).unwrap();
+    // Without its database nobody knows whose files these are.
+    assert!(matches!(StateDir::open(&kept), Err(StateDirError::NoDatabase(_))));
+    assert!(matches!(StateDir::ephemeral(&kept), Err(StateDirError::NoDatabase(_))));
+    fs::write(kept.join(crate::store::FILE), "").unwrap();
+    assert!(matches!(StateDir::ephemeral(&kept), Err(StateDirError::Kept(_))));
+    assert!(StateDir::open(&kept).is_ok() && kept.join("boxes/id").exists());
+
+    let killed = dir.path().join("killed");
+    std::mem::forget(StateDir::ephemeral(&killed).unwrap());
+    assert!(matches!(StateDir::open(&killed), Err(StateDirError::InUse(_))));
+    let moved = dir.path().join("moved");
+    fs::create_dir_all(moved.join("boxes/id")).unwrap();
+    fs::write(moved.join(EPHEMERAL), "").unwrap();
+    let next = StateDir::open(&moved).unwrap();
+    assert_eq!(next.leftovers().len(), 1, "of an ephemeral server that was killed");
+    next.keep().unwrap();
+    assert!(!moved.join(EPHEMERAL).exists());
+}
+
+#[test]
 fn an_ephemeral_server_takes_away_what_is_its_own() {
     let dir = tempfile::tempdir().unwrap();
     for (path, made) in [(dir.path().to_owned(), false), (dir.path().join("new"), true)] {
