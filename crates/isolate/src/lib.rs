@@ -25,3 +25,4 @@ pub use error::Error;
 pub use host::{Host, HostConfig, clean};
 pub use sandbox::{Limits, Sandbox, SandboxSpec};
 pub use sandwire_init::{job, pattern, socket, wire};
+pub use sys::unacknowledged;

@@ -145,6 +145,13 @@ pub const EXECUTE_OUTPUT_MAX: usize = 8 * 1024 * 1024;
 /// their turn.
 pub const EXECUTES_AT_ONCE: usize = 64;
 
+/// Those of one sandbox, so that commands which do not end keep no other sandbox waiting.
+pub const EXECUTES_OF_SANDBOX: usize = EXECUTES_AT_ONCE / 4;
+
+/// How long such a call waits for its turn before it is refused, with nothing run: half of what a command may take by
+/// default, so that a burst of usual ones gets through.
+pub const EXECUTE_WAIT: Duration = Duration::from_secs(COMMAND_TIMEOUT_DEFAULT / 2);
+
 /// Bytes that one blocking read or write of a file moves: large enough to hide the hop to another thread.
 pub const FILE_CHUNK: usize = 256 * 1024;
 
@@ -260,6 +267,24 @@ pub const RETRY_AFTER_DRAIN: Duration = Duration::from_secs(5);
 /// Connections of a server at a time; more wait to be accepted. Every sandbox can have several, and each costs a
 /// descriptor, of which servers commonly have half a million.
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
+
+/// Connections get one of so many descriptors, where that is fewer: a running command takes three and its socket one, and
+/// whoever only connects must not take those of the commands.
+pub const CONNECTIONS_SHARE: u64 = 4;
+
+/// How long a client may take nothing of what is written to it before its connection breaks: as long as an exec socket
+/// may be silent. One that takes something, however slowly, is waited for.
+pub const WRITE_STALL: Duration = PONG_DEADLINE;
+
+/// Silence after which a connection's peer is asked whether it is still there, which only its machine's end or a broken
+/// network leaves unanswered: as WebSockets do it themselves, for protocols that do not.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// Pause between such questions.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Questions without an answer after which the connection breaks: a minute, as the network may come back.
+pub const KEEPALIVE_PROBES: u32 = 6;
 
 /// Time from the opening of a connection, or the end of its last answer, to the end of the next request's head. Covers
 /// idle connections too, so it is well above [`POOL_IDLE`]; proxies commonly keep theirs for 60 s.

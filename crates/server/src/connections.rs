@@ -1,8 +1,11 @@
 //! Connections: accepted up to a limit, given a time to say what they want, and ended in order.
 //!
 //! A client that opens connections and says nothing, or only ever the next header, holds a descriptor for
-//! [`HEADER_DEADLINE`] at most, and no more than [`CONNECTIONS_MAX`] of them. Handlers learn the peer's address from the
-//! request's [`ConnectInfo`].
+//! [`HEADER_DEADLINE`] at most, one that does not read its answers for [`WRITE_STALL`](paced), and no more than
+//! [`CONNECTIONS_MAX`] of them or a part of the open files. Upgraded connections have shown a key or token and count no
+//! more. Handlers learn the peer's address from the request's [`ConnectInfo`].
+
+mod paced;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,12 +19,19 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use sandwire_protocol::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEADER_DEADLINE};
+use rustix::net::sockopt;
+use rustix::process::{Resource, getrlimit};
+use sandwire_protocol::limits::{
+    ACCEPT_PAUSE, CONNECTIONS_MAX, CONNECTIONS_SHARE, HEADER_DEADLINE, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL,
+    KEEPALIVE_PROBES,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use paced::Paced;
 
 /// The connections of a server, over all of its listeners.
 #[derive(Clone)]
@@ -33,7 +43,7 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new() -> Self {
-        let turns = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let turns = Arc::new(Semaphore::new(turns(getrlimit(Resource::Nofile).current)));
         Self { open: TaskTracker::new(), turns, ending: CancellationToken::new() }
     }
 
@@ -75,11 +85,25 @@ impl Connections {
     }
 }
 
+/// Connections at a time, of so many open files; `None` is without limit.
+fn turns(open_files: Option<u64>) -> usize {
+    let share = open_files.and_then(|files| usize::try_from(files / CONNECTIONS_SHARE).ok());
+    share.unwrap_or(CONNECTIONS_MAX).clamp(1, CONNECTIONS_MAX)
+}
+
+fn set_up(stream: &TcpStream) -> io::Result<()> {
+    // Frames are written whole: waiting for more would only delay them.
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    Ok(sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?)
+}
+
 /// One connection. Upgraded ones have gone their own way when this returns.
 async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, ending: CancellationToken) {
-    // Frames are written whole: waiting for more would only delay them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
+    if let Err(error) = set_up(&stream) {
+        tracing::debug!(%error, "a connection keeps the system's settings");
     }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
@@ -89,7 +113,7 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, ending: C
         router.call(request)
     });
     let mut connection =
-        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        std::pin::pin!(builder.serve_connection(TokioIo::new(Paced::new(stream)), service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = ending.cancelled() => {
@@ -139,6 +163,55 @@ mod tests {
             assert!(!rest(&mut stream).await.contains("200 OK"));
         }
         connections.end().await;
+    }
+
+    async fn asking(address: SocketAddr, times: usize) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all("GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(times).as_bytes()).await.unwrap();
+        stream
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_reads_is_cut_off() {
+        let much = async || "x".repeat(1 << 20);
+        let (connections, address) = serving(Router::new().route("/", get(much))).await;
+        let _deaf = asking(address, 100).await;
+        while connections.open.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        // The other one accepts.
+        let cut_off = async {
+            while connections.open.len() > 1 {
+                sleep(ACCEPT_PAUSE).await;
+            }
+        };
+        tokio::time::timeout(3 * HEADER_DEADLINE, cut_off).await.unwrap();
+        connections.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_gets_everything() {
+        const SIZE: usize = 48 << 20;
+        let much = async || "x".repeat(SIZE);
+        let (connections, address) = serving(Router::new().route("/", get(much))).await;
+        let mut slow = asking(address, 1).await;
+        let (mut some, mut read) = (vec![0; 256 << 10], 0);
+        while read < SIZE {
+            // Far more than a minute for what a socket's buffers hold.
+            sleep(HEADER_DEADLINE / 3).await;
+            let size = slow.read(&mut some).await.unwrap();
+            assert_ne!(size, 0, "after {read} bytes");
+            read += size;
+        }
+        drop(slow);
+        connections.end().await;
+    }
+
+    #[test]
+    fn connections_leave_descriptors_to_commands() {
+        assert_eq!(turns(None), CONNECTIONS_MAX);
+        assert_eq!((turns(Some(300)), turns(Some(0))), (75, 1));
+        assert_eq!(turns(Some(u64::MAX)), CONNECTIONS_MAX);
     }
 
     #[tokio::test]

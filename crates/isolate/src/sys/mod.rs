@@ -5,7 +5,9 @@
 mod clone;
 mod mount;
 mod process;
+mod socket;
 
 pub(crate) use clone::{Init, NAMESPACES, probe_namespace, reap, spawn_init};
 pub(crate) use mount::set_id_map;
 pub(crate) use process::{before_namespaces, unshare};
+pub use socket::unacknowledged;

@@ -66,7 +66,7 @@ impl Speaker<'_> {
                             if self.heard.nothing_for_too_long() {
                                 return Ok(Close::Gone);
                             }
-                            self.sender.feed(Message::Ping(Bytes::new())).await?;
+                            self.feed(Message::Ping(Bytes::new())).await?;
                             continue;
                         }
                     }
@@ -75,7 +75,7 @@ impl Speaker<'_> {
             match step {
                 Step::Output(kind, offset) => {
                     let frame = self.output(kind, offset);
-                    self.sender.feed(frame).await?;
+                    self.feed(frame).await?;
                 }
                 Step::End(end) => {
                     // What was taken while it was waited for.
@@ -94,7 +94,7 @@ impl Speaker<'_> {
             pty: self.dialect == Dialect::Extended && command.is_pty(),
             stdin_offset: *self.acks.borrow_and_update(),
         });
-        self.sender.feed(frame).await
+        self.feed(frame).await
     }
 
     async fn end(&mut self, end: End) -> Result<Close, axum::Error> {
@@ -110,7 +110,7 @@ impl Speaker<'_> {
                 ServerFrame::Exit { exit_code, signal, totals, usage }
             }
         };
-        self.sender.feed(encode(&frame)).await?;
+        self.feed(encode(&frame)).await?;
         Ok(Close::Done)
     }
 
@@ -120,7 +120,7 @@ impl Speaker<'_> {
             return Ok(());
         }
         let Some(offset) = *self.acks.borrow_and_update() else { return Ok(()) };
-        self.sender.feed(encode(&ServerFrame::StdinAck { offset })).await
+        self.feed(encode(&ServerFrame::StdinAck { offset })).await
     }
 
     /// Makes room for one frame; a raw one begins with its header.
@@ -147,14 +147,26 @@ impl Speaker<'_> {
         })
     }
 
-    /// A client that does not read can't answer pings either: the wait for it is not its silence.
+    async fn feed(&mut self, message: Message) -> Result<(), axum::Error> {
+        let began = Instant::now();
+        self.sender.feed(message).await?;
+        self.waited_since(began);
+        Ok(())
+    }
+
     async fn flush(&mut self) -> Result<(), axum::Error> {
         let began = Instant::now();
         self.sender.flush().await?;
+        self.waited_since(began);
+        Ok(())
+    }
+
+    /// A client that reads slowly answers pings late: the wait for it is not its silence. One that does not read at all
+    /// is cut off by its connection.
+    fn waited_since(&self, began: Instant) {
         if began.elapsed() > PING_INTERVAL {
             self.heard.now();
         }
-        Ok(())
     }
 }
 
