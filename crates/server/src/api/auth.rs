@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sandwire_protocol::ErrorType;
@@ -51,13 +51,36 @@ impl ApiKey {
     /// The same in the form that collectors of metrics know.
     fn admits_bearer(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
-        given.strip_prefix(b"Bearer ").unwrap_or_default().ct_eq(self.0.as_bytes()).into()
+        bearer(given).ct_eq(self.0.as_bytes()).into()
+    }
+
+    /// Takes the key out of every header in which a client may have put it.
+    pub(super) fn remove_from(&self, headers: &mut HeaderMap) {
+        let is_key = |given: &[u8]| bool::from(given.trim_ascii().ct_eq(self.0.as_bytes()));
+        for name in [HeaderName::from_static(KEY_HEADER), AUTHORIZATION] {
+            let all: Vec<HeaderValue> = headers.get_all(&name).into_iter().cloned().collect();
+            headers.remove(&name);
+            for value in all {
+                let value_bytes = value.as_bytes();
+                if !is_key(value_bytes) && !is_key(bearer(value_bytes)) {
+                    headers.append(&name, value);
+                }
+            }
+        }
     }
 }
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(..)")
+    }
+}
+
+/// The token of an `Authorization` of that scheme, whose name has no case (RFC 9110, section 11.1); else nothing.
+fn bearer(given: &[u8]) -> &[u8] {
+    match given.split_first_chunk::<7>() {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token,
+        _ => &[],
     }
 }
 
@@ -115,6 +138,24 @@ mod tests {
         }
         assert!(!key.admits(&headers(&[("authorization", "secret")])));
         assert!(!key.admits(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_key_is_taken_out_wherever_it_stands() {
+        let key = ApiKey::given("secret").unwrap();
+        let mut all = HeaderMap::new();
+        for (name, value) in [
+            ("x-api-key", "theirs"),
+            ("x-api-key", "secret"),
+            ("authorization", "Bearer secret"),
+            ("authorization", "bearer  secret"),
+            ("authorization", "Bearer theirs"),
+            ("authorization", "secret"),
+        ] {
+            all.append(name, HeaderValue::from_static(value));
+        }
+        key.remove_from(&mut all);
+        assert_eq!(all, headers(&[("x-api-key", "theirs"), ("authorization", "Bearer theirs")]));
     }
 
     #[test]

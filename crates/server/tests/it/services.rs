@@ -30,7 +30,12 @@ async fn program() -> u16 {
         let headers: Vec<_> =
             headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         let answer = json!({"line": line, "headers": headers, "body": String::from_utf8_lossy(&body)});
-        let own = [("x-frame-options", "DENY"), ("set-cookie", "sandwire_service=stolen"), ("x-own", "1")];
+        let own = [
+            ("x-frame-options", "DENY"),
+            ("set-cookie", "sandwire_service =stolen"),
+            ("x-sandwire-service-error", "Unauthorized"),
+            ("x-own", "1"),
+        ];
         (own, answer.to_string())
     };
     let socket = |upgrade: WebSocketUpgrade| async move {
@@ -110,7 +115,9 @@ async fn a_request_with_the_token_reaches_the_program_and_nothing_of_ours_does()
             &[
                 (TOKEN, token),
                 ("cookie", &cookies),
+                ("x-api-key", "theirs"),
                 ("x-api-key", KEY),
+                ("authorization", &format!("Bearer {KEY}")),
                 ("x-langsmith-user-id", "somebody"),
                 ("x-forwarded-for", "1.2.3.4"),
                 ("connection", "x-hop"),
@@ -129,12 +136,14 @@ async fn a_request_with_the_token_reaches_the_program_and_nothing_of_ours_does()
         "x-forwarded-for: 192.0.2.7".into(),
         "cookie: theme=dark".into(),
         "authorization: Bearer theirs".into(),
+        "x-api-key: theirs".into(),
     ] {
         assert!(seen.contains(&expected), "{expected} in {seen:?}");
     }
-    let hidden = ["x-api-key", TOKEN, "x-hop", "x-langsmith-user-id", "x-forwarded-for: 1.2.3.4"];
+    let hidden = [TOKEN, "x-hop", "x-langsmith-user-id", "x-forwarded-for: 1.2.3.4"];
     assert!(!seen.iter().any(|header| hidden.iter().any(|name| header.starts_with(name))), "{seen:?}");
-    assert!(!body.contains(token));
+    assert!(!body.contains(token) && !body.contains(KEY));
+    assert!(!headers.contains_key("x-sandwire-service-error"), "only of this server");
     assert_eq!(headers["content-security-policy"], "frame-ancestors 'self'");
     assert!(headers.contains_key("x-frame-options") && !headers.contains_key("set-cookie"));
 }
@@ -301,6 +310,49 @@ async fn an_answer_streams_before_it_is_complete() {
     // The caller left, so the program's connection ends.
     let mut rest = Vec::new();
     let _reset = program.read_to_end(&mut rest).await;
+}
+
+#[tokio::test]
+async fn who_left_is_listened_to_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = Service::of(listener.local_addr().unwrap().port(), json!({})).await;
+    let address = service.server.listen().await;
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n{TOKEN}: {}\r\n\r\n", service.host, service.token());
+    for endless in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 102 Processing\r\nx: y\r\n\r\n"] {
+        let mut caller = TcpStream::connect(address).await.unwrap();
+        caller.write_all(request.as_bytes()).await.unwrap();
+        let (mut program, _) = listener.accept().await.unwrap();
+        read_until(&mut program, "\r\n\r\n").await;
+        let many = endless.repeat(1000);
+        for _ in 0..10 {
+            program.write_all(many.as_bytes()).await.unwrap();
+        }
+        drop(caller);
+        let refused = async { while program.write_all(many.as_bytes()).await.is_ok() {} };
+        tokio::time::timeout(std::time::Duration::from_secs(20), refused).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_body_passes_however_it_is_framed() {
+    let service = Service::of(program().await, json!({})).await;
+    let address = service.server.listen().await;
+    for framed in [
+        "content-length: 5\r\n\r\nabcde",
+        "connection: content-length\r\ncontent-length: 5\r\n\r\nabcde",
+        "transfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+        "connection: transfer-encoding\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+    ] {
+        for method in ["GET", "POST"] {
+            let mut caller = TcpStream::connect(address).await.unwrap();
+            let (host, token) = (&service.host, service.token());
+            let request = format!("{method} / HTTP/1.1\r\nHost: {host}\r\n{TOKEN}: {token}\r\n{framed}");
+            caller.write_all(request.as_bytes()).await.unwrap();
+            let seen = read_until(&mut caller, r#""body":"abcde""#);
+            let seen = tokio::time::timeout(std::time::Duration::from_secs(20), seen).await;
+            assert!(seen.is_ok(), "{method} {framed}");
+        }
+    }
 }
 
 #[tokio::test]

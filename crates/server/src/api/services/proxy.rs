@@ -10,8 +10,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{
-    CONNECTION, CONTENT_SECURITY_POLICY, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, X_FRAME_OPTIONS,
+    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, COOKIE, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, X_FRAME_OPTIONS,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
@@ -24,9 +24,10 @@ use sandwire_protocol::limits::PORT_ANSWER_DEADLINE;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::access::{COOKIE_NAME, Grant, TOKEN_HEADER};
-use super::refusal::Refusal;
+use super::refusal::{MARK, Refusal};
 use crate::api::App;
 
 /// Headers between two neighbours, which end here (RFC 9110, section 7.6.1), beside those that `Connection` names.
@@ -41,6 +42,10 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// Headers that `Connection` can't name: whoever could would make a program see a request without a host, or with another
+/// end than ours.
+const END_TO_END: [HeaderName; 2] = [CONTENT_LENGTH, HOST];
 
 /// Headers by which programs learn what only this server can say.
 const FORWARDED: [&str; 8] = [
@@ -68,12 +73,13 @@ pub(super) async fn forward<H: Send + Sync + 'static>(
     let broken = |error: hyper::Error| Refusal::broken(&error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let ending = app.ending.clone();
-    // Ends with the answer's body, or when this future is dropped, or with the server.
-    tokio::spawn(async move {
+    // Ends with the answer's body, or when this future is dropped, or with the server: a program that never comes to an
+    // end of its answer would else be listened to for ever.
+    let connection = AbortOnDropHandle::new(tokio::spawn(async move {
         if let Some(Err(error)) = ending.run_until_cancelled_owned(connection.with_upgrades()).await {
             tracing::debug!(%error, "connection to a port broke");
         }
-    });
+    }));
     let answer = timeout(PORT_ANSWER_DEADLINE, sender.send_request(request)).await;
     let mut answer = answer.map_err(|_| Refusal::silent())?.map_err(broken)?;
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -83,13 +89,12 @@ pub(super) async fn forward<H: Send + Sync + 'static>(
         let ending = app.ending.clone();
         app.sockets.spawn(async move {
             let _ended = ending.run_until_cancelled(exchange(caller, program)).await;
-            drop(held);
+            drop((held, connection));
         });
         return Ok(inbound(grant, answer.map(|_| Body::empty()), asked));
     }
     let answer = answer.map(|body| {
-        // The connection lives for as long as its sender.
-        let held = (held, sender);
+        let held = (held, sender, connection);
         Body::new(body.map_frame(move |frame| {
             let _held = &held;
             frame
@@ -119,11 +124,8 @@ fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = connection_names(headers).filter_map(|name| name.parse().ok()).collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        // Whoever could name it there could make the program see a request without a host.
-        if name != HOST {
-            headers.remove(name);
-        }
+    for name in named.iter().filter(|name| !END_TO_END.contains(name)).chain(&HOP_BY_HOP) {
+        headers.remove(name);
     }
 }
 
@@ -131,15 +133,19 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 fn outbound(app: &App, request: Request, upgrade: Option<&HeaderValue>) -> Request {
     let (mut parts, body) = request.into_parts();
     let headers = &mut parts.headers;
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
     remove_hop_by_hop(headers);
+    if chunked {
+        // Said, as methods that rarely have a body would else lose it.
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     for name in FORWARDED {
         headers.remove(name);
     }
     headers.remove(TOKEN_HEADER);
     // Somebody's mistake; it is worth more than the service.
-    if app.key.admits(headers) {
-        headers.remove("x-api-key");
-    }
+    app.key.remove_from(headers);
     strip_cookie(headers);
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -186,14 +192,13 @@ fn inbound(grant: &Grant, mut answer: Response, upgrade: Option<HeaderValue>) ->
     let headers = answer.headers_mut();
     let switched_to = headers.get(UPGRADE).cloned();
     remove_hop_by_hop(headers);
+    headers.remove(MARK);
     if let Some(protocol) = upgrade.map(|asked| switched_to.unwrap_or(asked)) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
     }
-    let prefix = format!("{COOKIE_NAME}=");
-    let is_ours = |value: &HeaderValue| value.as_bytes().trim_ascii_start().starts_with(prefix.as_bytes());
     let cookies: Vec<HeaderValue> =
-        headers.get_all(SET_COOKIE).into_iter().filter(|value| !is_ours(value)).cloned().collect();
+        headers.get_all(SET_COOKIE).into_iter().filter(|value| !sets_ours(value)).cloned().collect();
     headers.remove(SET_COOKIE);
     for cookie in cookies {
         headers.append(SET_COOKIE, cookie);
@@ -206,6 +211,14 @@ fn inbound(grant: &Grant, mut answer: Response, upgrade: Option<HeaderValue>) ->
         headers.append(CONTENT_SECURITY_POLICY, policy);
     }
     answer
+}
+
+/// Whether a cookie would come back to us as ours: browsers trim its name, and send one without a name by its value alone.
+fn sets_ours(value: &HeaderValue) -> bool {
+    let value = value.as_bytes().trim_ascii_start();
+    let value = value.strip_prefix(b"=").unwrap_or(value);
+    let name = value.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default();
+    name.trim_ascii() == COOKIE_NAME.as_bytes()
 }
 
 #[cfg(test)]
@@ -223,14 +236,25 @@ mod tests {
     #[test]
     fn hop_by_hop_headers_end_here() {
         let mut all = headers(&[
-            ("connection", "close, X-Mine, host"),
+            ("connection", "close, X-Mine, host, content-length"),
             ("x-mine", "1"),
             ("host", "h"),
+            ("content-length", "5"),
             ("te", "trailers"),
             ("x-other", "2"),
         ]);
         remove_hop_by_hop(&mut all);
-        assert_eq!(all, headers(&[("host", "h"), ("x-other", "2")]));
+        assert_eq!(all, headers(&[("host", "h"), ("content-length", "5"), ("x-other", "2")]));
+    }
+
+    #[test]
+    fn our_cookie_is_set_by_no_program() {
+        for ours in ["sandwire_service=x", " sandwire_service\t =x; Path=/", "=sandwire_service=x"] {
+            assert!(sets_ours(&HeaderValue::from_static(ours)), "{ours:?}");
+        }
+        for theirs in ["sandwire_service2=x", "a=sandwire_service=x", ""] {
+            assert!(!sets_ours(&HeaderValue::from_static(theirs)), "{theirs:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::api::ApiError;
 use crate::engine::ConnectError;
 
 /// The header that tells an answer of this server from one of the program.
-const MARK: HeaderName = HeaderName::from_static("x-sandwire-service-error");
+pub(super) const MARK: HeaderName = HeaderName::from_static("x-sandwire-service-error");
 
 /// Why a request did not reach a program.
 #[derive(Debug)]
