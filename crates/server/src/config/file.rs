@@ -16,7 +16,8 @@ pub(super) fn read(path: &Path) -> Result<Options, StartError> {
     let refused = |reason: String, remedy: Option<&str>| {
         StartError::client(format!("the configuration file {shown}: {}", reason.trim_end()), remedy)
     };
-    let table: toml::Table = toml::from_str(&text).map_err(|error| refused(error.to_string(), None))?;
+    let wrong = |error: toml::de::Error| refused(described(&text, &error), None);
+    let table: toml::Table = toml::from_str(&text).map_err(wrong)?;
     if let Some(unknown) = table.keys().find(|key| !show::names().contains(key)) {
         let remedy = match nearest(unknown) {
             Some(known) => format!("did you mean `{known}`?"),
@@ -25,7 +26,16 @@ pub(super) fn read(path: &Path) -> Result<Options, StartError> {
         return Err(refused(format!("there is no setting `{unknown}`"), Some(&remedy)));
     }
     // From the text again, as only that knows where a value of the wrong type stands.
-    toml::from_str(&text).map_err(|error| refused(error.to_string(), None))
+    toml::from_str(&text).map_err(wrong)
+}
+
+/// What is wrong and where, without the line itself: it may be a key that was pasted into the wrong file.
+fn described(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let Some(before) = before else { return error.message().to_owned() };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 fn nearest(unknown: &str) -> Option<String> {
@@ -62,10 +72,18 @@ mod tests {
     }
 
     #[test]
-    fn values_of_the_wrong_type_are_shown() {
-        assert!(refusal("\nsandboxes_max = \"many\"").message.contains("line 2"));
-        assert!(refusal("listen = \"here\"").message.contains("listen = \"here\""));
-        assert!(refusal("listen =").message.contains("line 1"));
+    fn the_place_of_what_is_wrong_is_told_and_not_the_line() {
+        assert!(refusal("\nsandboxes_max = \"many\"").message.contains("line 2, column 17: "));
+        assert!(refusal("listen = \"here\"").message.contains("line 1, column 10: "));
+        assert!(refusal("listen =").message.contains("line 1, column "));
+        for pasted in ["s3cret", "listen = s3cret", "# one\n s3cret s3cret", "api_key = \"s3cret"] {
+            let error = refusal(pasted);
+            assert!(
+                !error.message.contains("s3cret") && error.message.contains("line "),
+                "{}",
+                error.message
+            );
+        }
         assert!(read(Path::new("/nonexistent")).unwrap_err().message.contains("/nonexistent"));
     }
 }
