@@ -24,7 +24,7 @@ pub mod fuzzing {
     pub use crate::api::fuzzing::{list_is_asked_for, part_of_file, service_of_host};
 }
 
-pub use api::{ApiError, ApiKey, App, Services, app};
+pub use api::{ApiError, ApiKey, App, Services, Turns, app};
 pub use metrics::Metrics;
 pub use policy::Policy;
 pub use store::StoreError;

@@ -2,13 +2,13 @@
 
 use axum::body::{Body, Bytes};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use sandwire_protocol::limits::CONTROL_BODY_MAX;
+use sandwire_protocol::limits::{CONTROL_BODY_MAX, EXEC_MESSAGE_MAX};
 use serde::de::DeserializeOwned;
 
 use super::ApiError;
 
 /// Reads a body that must fit into memory.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -18,9 +18,18 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     }
 }
 
-/// A request of the control plane.
+/// A request of the control plane, or of the data plane without data.
 pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
-    let body = read(body, CONTROL_BODY_MAX).await?;
+    json_of(body, CONTROL_BODY_MAX).await
+}
+
+/// A command, which may bring as much as on its socket.
+pub(super) async fn command<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    json_of(body, EXEC_MESSAGE_MAX).await
+}
+
+async fn json_of<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, ApiError> {
+    let body = read(body, limit).await?;
     Ok(parse(&body)?)
 }
 

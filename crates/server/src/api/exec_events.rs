@@ -18,11 +18,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::BytesMut;
 use futures_util::stream;
-use sandwire_protocol::limits::{EXEC_MESSAGE_MAX, SSE_HEARTBEAT, SSE_UNACKNOWLEDGED_MAX};
+use sandwire_protocol::limits::{SSE_HEARTBEAT, SSE_UNACKNOWLEDGED_MAX};
 use sandwire_protocol::{CommandSpec, ErrorType, StreamKind};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{ApiError, App, Named, body};
@@ -47,7 +46,7 @@ pub(super) async fn start(
     Named(id): Named,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let spec: CommandSpec = parse(body).await?;
+    let spec: CommandSpec = body::command(body).await?;
     if spec.pty == Some(true) || spec.kill_on_disconnect == Some(true) {
         return Err(ApiError::invalid("pty and kill_on_disconnect need the WebSocket of this sandbox"));
     }
@@ -62,16 +61,11 @@ pub(super) async fn resume(
     Named(id): Named,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let Resume { command_id, stdout_offset, stderr_offset } = parse(body).await?;
+    let Resume { command_id, stdout_offset, stderr_offset } = body::command(body).await?;
     let sandbox = app.usable(&id).await?;
     let view = View { form: Form::Raw, stdout_offset, stderr_offset };
     let attached = sandbox.reconnect(&command_id, view);
     respond(app, sandbox, attached, view)
-}
-
-async fn parse<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
-    let body = body::read(body, EXEC_MESSAGE_MAX).await?;
-    serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("body: {error}")))
 }
 
 /// What is about the command itself is told by an event, what is about the request by the status.

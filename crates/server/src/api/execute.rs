@@ -1,5 +1,5 @@
 //! Commands over plain HTTP (section 5.2): one request, one answer. The caller leaving kills the command. Output is
-//! collected in memory, so the number of calls at a time is bounded. There is no word for a terminal here, and so none.
+//! collected in memory, so the number of calls at a time is bounded, of each sandbox and of all. There is no word for a terminal here, and so none.
 
 use std::sync::Arc;
 
@@ -9,8 +9,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use bytes::BytesMut;
-use sandwire_protocol::limits::{EXEC_MESSAGE_MAX, EXECUTE_OUTPUT_MAX};
+use sandwire_protocol::limits::{EXECUTE_OUTPUT_MAX, EXECUTE_WAIT};
 use sandwire_protocol::{CommandSpec, ErrorType, ExecuteRequest, ExecuteResponse, StreamKind};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, SemaphorePermit};
+use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::{ApiError, App, Named, body, server_timing};
 use crate::engine::{Attachment, End, Fault, Form, Step};
@@ -20,14 +23,12 @@ pub(super) async fn execute(
     Named(id): Named,
     body: Body,
 ) -> Result<impl IntoResponse, ApiError> {
-    let body = body::read(body, EXEC_MESSAGE_MAX).await?;
-    let request: ExecuteRequest =
-        serde_json::from_slice(&body).map_err(|error| ApiError::invalid(format!("body: {error}")))?;
+    let request: ExecuteRequest = body::command(body).await?;
     let sandbox = app.usable(&id).await?;
     // Nobody learns its id, so nobody can come back to it.
     let spec = CommandSpec { ttl_seconds: Some(0), ..CommandSpec::from(request) };
     let run = async {
-        let _turn = app.executes.acquire().await.map_err(|error| Fault::command(error.to_string()))?;
+        let _turn = turn(&app, sandbox.id()).await?;
         let mut attachment = sandbox.execute(&spec, Form::Text)?;
         attachment.started().await?;
         let timing = attachment.command().spawning().map(|took| server_timing("spawn", took));
@@ -38,6 +39,20 @@ pub(super) async fn execute(
         () = app.ending.cancelled() => Err(Fault::command("the server is shutting down").into()),
         answer = run => answer,
     }
+}
+
+/// One of the sandbox and one of all, in this order: who waits for its own takes nothing of the others.
+async fn turn(app: &App, sandbox: Uuid) -> Result<(OwnedSemaphorePermit, SemaphorePermit<'_>), ApiError> {
+    let turns = async {
+        let own = app.executes_of.of(sandbox).acquire_owned().await?;
+        Ok::<_, AcquireError>((own, app.executes.acquire().await?))
+    };
+    if let Ok(Ok(turn)) = timeout(EXECUTE_WAIT, turns).await {
+        return Ok(turn);
+    }
+    let message = "too many commands are running over this call, and this one was not started: try again, or use the \
+                   WebSocket of the sandbox";
+    Err(ApiError::new(ErrorType::ServiceUnavailable, message))
 }
 
 async fn collect(attachment: &mut Attachment) -> Result<ExecuteResponse, ApiError> {

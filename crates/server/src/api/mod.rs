@@ -27,6 +27,7 @@ mod openapi;
 mod request;
 mod sandboxes;
 mod services;
+mod turns;
 mod update;
 
 use std::net::SocketAddr;
@@ -40,7 +41,7 @@ use axum::http::request::Parts;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, any, delete, get, post};
 use sandwire_protocol::ErrorType;
-use sandwire_protocol::limits::EXECUTES_AT_ONCE;
+use sandwire_protocol::limits::{EXECUTES_AT_ONCE, EXECUTES_OF_SANDBOX};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,7 @@ use tokio_util::task::TaskTracker;
 pub use auth::ApiKey;
 pub use error::ApiError;
 pub use services::Services;
+pub use turns::Turns;
 
 use crate::engine::{Engine, InUse, Sandbox};
 use crate::metrics::Metrics;
@@ -68,6 +70,8 @@ pub struct App {
     pub ending: CancellationToken,
     /// Calls of `POST /execute` that may collect output in memory.
     pub executes: Semaphore,
+    /// Those of each sandbox.
+    pub executes_of: Turns,
     /// Open exec sockets, and connections of services that speak another protocol than HTTP.
     pub sockets: TaskTracker,
     /// Requests whose answers are not written yet.
@@ -187,6 +191,7 @@ impl App {
             stopping: CancellationToken::new(),
             ending: CancellationToken::new(),
             executes: Semaphore::new(EXECUTES_AT_ONCE),
+            executes_of: Turns::new(EXECUTES_OF_SANDBOX),
             sockets: TaskTracker::new(),
             requests: TaskTracker::new(),
             metrics: Metrics::new(),

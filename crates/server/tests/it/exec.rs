@@ -1,7 +1,9 @@
 //! Commands over HTTP and over the exec socket.
 
 use bytes::BytesMut;
-use sandwire_protocol::limits::{EXECUTE_OUTPUT_MAX, EXECUTES_AT_ONCE, STDIN_BUFFER_MAX};
+use sandwire_protocol::limits::{
+    EXECUTE_OUTPUT_MAX, EXECUTES_AT_ONCE, EXECUTES_OF_SANDBOX, STDIN_BUFFER_MAX,
+};
 use sandwire_protocol::{CommandSpec, ErrorType, SandboxStatus};
 use sandwire_server::engine::{End, Form, Step};
 use serde_json::json;
@@ -40,6 +42,24 @@ async fn calls_wait_for_their_turn_and_collect_so_much() {
     let (status, error) = fixture.post(json!({"command": much, "shell": "/bin/sh"})).await;
     assert_eq!((status, &error["detail"]["error"]), (400, &json!("CommandError")));
     assert_eq!(fixture.server.app.executes.available_permits(), EXECUTES_AT_ONCE);
+}
+
+#[tokio::test]
+async fn one_sandbox_does_not_take_the_turns_of_all() {
+    let fixture = fixture().await;
+    let command = json!({"command": "echo turn", "shell": "/bin/sh"});
+    let id = fixture.sandbox.trim_start_matches("/sandboxes/").parse().unwrap();
+    let own = u32::try_from(EXECUTES_OF_SANDBOX).unwrap();
+    let turns = fixture.server.app.executes_of.of(id).acquire_many_owned(own).await.unwrap();
+    let other = fixture.server.sandbox().await;
+    let (status, _) = fixture.server.call("POST", &format!("{other}/execute"), command.to_string()).await;
+    assert_eq!(status, 200);
+    tokio::time::pause();
+    let (status, error) = fixture.post(command.clone()).await;
+    tokio::time::resume();
+    assert_eq!((status, &error["detail"]["error"]), (503, &json!("ServiceUnavailable")));
+    drop(turns);
+    assert_eq!(fixture.post(command).await.0, 200);
 }
 
 #[tokio::test]

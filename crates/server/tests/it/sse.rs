@@ -104,8 +104,11 @@ async fn refusals_have_a_status_and_failures_are_events() {
     let (status, body) = post(&server, &resume, &json!({"command_id": "none"})).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert_eq!(body[0].1["detail"]["error"], "CommandNotFound", "{body:?}");
+    let (status, body) = post(&server, &start, &json!({"command": 7})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(body[0].1["detail"][0]["loc"], json!(["body", "command"]));
     for nonsense in
-        [json!({}), json!({"command": "x", "pty": true}), json!({"command": "x", "kill_on_disconnect": true})]
+        [json!({"command": "x", "pty": true}), json!({"command": "x", "kill_on_disconnect": true})]
     {
         assert_eq!(post(&server, &start, &nonsense).await.0, StatusCode::BAD_REQUEST, "{nonsense}");
     }

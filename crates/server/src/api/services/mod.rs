@@ -9,9 +9,8 @@ pub(super) mod host;
 mod proxy;
 mod refusal;
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
 use axum::http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY, SET_COOKIE};
@@ -20,11 +19,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sandwire_protocol::limits::PORT_CONNECTIONS_MAX;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
-use super::App;
-use crate::engine::{Secret, StateDir, lock};
+use super::{App, Turns};
+use crate::engine::{Secret, StateDir};
 use access::{Access, LoginRefused};
 use host::Target;
 use refusal::Refusal;
@@ -40,8 +39,8 @@ const LOGIN_PATH: &str = "/_svc/auth";
 pub struct Services {
     pub(super) secret: Secret,
     access: Access,
-    /// Open connections by sandbox, for as long as there are any.
-    open: Mutex<HashMap<Uuid, Weak<Semaphore>>>,
+    /// Open connections.
+    open: Turns,
 }
 
 impl Services {
@@ -51,22 +50,12 @@ impl Services {
     /// It can't be read or written.
     pub fn open(state: &StateDir) -> io::Result<Self> {
         let secret = Secret::of(state.path())?;
-        Ok(Self { access: Access::new(secret.clone()), secret, open: Mutex::default() })
+        Ok(Self { access: Access::new(secret.clone()), secret, open: Turns::new(PORT_CONNECTIONS_MAX) })
     }
 
     /// One more connection to a sandbox, unless it has too many.
     fn connection(&self, sandbox: Uuid) -> Result<OwnedSemaphorePermit, Refusal> {
-        let mut open = lock(&self.open);
-        let permits = match open.get(&sandbox).and_then(Weak::upgrade) {
-            Some(permits) => permits,
-            None => {
-                open.retain(|_, permits| permits.strong_count() > 0);
-                let permits = Arc::new(Semaphore::new(PORT_CONNECTIONS_MAX));
-                open.insert(sandbox, Arc::downgrade(&permits));
-                permits
-            }
-        };
-        permits.try_acquire_owned().map_err(|_| Refusal::too_many())
+        self.open.of(sandbox).try_acquire_owned().map_err(|_| Refusal::too_many())
     }
 }
 
