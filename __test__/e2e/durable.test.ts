@@ -7,7 +7,7 @@ import { expect, it } from "vitest";
 
 import { SandboxClient } from "../../index.mjs";
 import { startDaemon } from "../../scripts/daemon.mjs";
-import { useLocalServer } from "./local.js";
+import { until, useLocalServer } from "./local.js";
 
 const local = useLocalServer();
 
@@ -59,4 +59,19 @@ it("what is written outlives the server, in peace and by kill -9", async () => {
   }
   await new SandboxClient(server.config).deleteSandbox("box");
   await server.end("SIGTERM");
+});
+
+it("a stop under work that takes long is told as one", async () => {
+  await using sandbox = await local.client.sandbox();
+  const url = `${sandbox.dataplane_url}/archive?path=/home/user/x`;
+  let feed!: ReadableStreamDefaultController<Uint8Array>;
+  const body = new ReadableStream<Uint8Array>({ start: (controller) => void (feed = controller) });
+  const init = { method: "PUT", headers: { "x-api-key": local.server.apiKey }, body, duplex: "half" };
+  const unpacking = fetch(url, init as RequestInit);
+  feed.enqueue(new Uint8Array(100));
+  // The worker is a fork of init.
+  await until(async () => (await sandbox.run("pgrep -c sandwire-init")).stdout === "2\n");
+  expect(await ask(local.server, sandbox.name, "stop")).toBe(204);
+  const answer = await unpacking;
+  expect([answer.status, (await answer.json()).detail.error]).toEqual([400, "NotReady"]);
 });

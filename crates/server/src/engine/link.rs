@@ -102,14 +102,19 @@ impl Link {
     /// Waits until another worker may run.
     pub(super) async fn worker_turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
         tokio::select! {
-            turn = Arc::clone(&self.workers).acquire_owned() => turn.map_err(|_| Fault::gone()),
-            () = self.closed() => Err(Fault::gone()),
+            turn = Arc::clone(&self.workers).acquire_owned() => turn.map_err(|_| Fault::left()),
+            () = self.closed() => Err(Fault::left()),
         }
     }
 
     /// Ends when `init` is gone.
     pub(super) async fn closed(&self) {
         self.closed.cancelled().await;
+    }
+
+    /// Whether `init` is gone, or about to be.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
     }
 
     /// Has the sandbox ended, as its `init` is beyond help.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::pipe::fcntl_setpipe_size;
@@ -18,12 +19,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fault::Fault;
 use super::files::FileError;
+use super::link::Link;
 use super::sandbox::Sandbox;
 
 /// A worker's reports.
 pub struct Work {
     reports: BufReader<Receiver>,
     until: Instant,
+    link: Arc<Link>,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -69,7 +72,7 @@ impl Sandbox {
         let fds: Vec<_> =
             [Some(theirs.as_fd()), data.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
         let (_done, _no_fds) = link.ask(|req| Request::Work { req, job, seconds }, &fds).await??;
-        Ok(Work { reports: BufReader::new(reports), until, _turn: turn })
+        Ok(Work { reports: BufReader::new(reports), until, link, _turn: turn })
     }
 }
 
@@ -84,6 +87,9 @@ impl Work {
         let read = timeout_at(self.until, reports.read_until(b'\n', &mut line)).await;
         read.map_err(|_| FileError::Late)?.map_err(broken)?;
         if line.is_empty() {
+            if self.link.is_closed() {
+                return Err(Fault::left().into());
+            }
             return Err(Fault::inside("the work was ended from outside: killed, or out of memory").into());
         }
         serde_json::from_slice(&line).map_err(|error| {
