@@ -1,6 +1,8 @@
 // Sandboxes that stop, wake, and outlive their server. Our client has no calls for that yet: plain HTTP has.
 
+import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
+import { type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
@@ -63,15 +65,18 @@ it("what is written outlives the server, in peace and by kill -9", async () => {
 
 it("a stop under work that takes long is told as one", async () => {
   await using sandbox = await local.client.sandbox();
-  const url = `${sandbox.dataplane_url}/archive?path=/home/user/x`;
-  let feed!: ReadableStreamDefaultController<Uint8Array>;
-  const body = new ReadableStream<Uint8Array>({ start: (controller) => void (feed = controller) });
-  const init = { method: "PUT", headers: { "x-api-key": local.server.apiKey }, body, duplex: "half" };
-  const unpacking = fetch(url, init as RequestInit);
-  feed.enqueue(new Uint8Array(100));
+  // Not fetch: it looks at an answer only once all of the body is sent.
+  const put = request(`${sandbox.dataplane_url}/archive?path=x`, {
+    method: "PUT",
+    headers: { "x-api-key": local.server.apiKey },
+  });
+  const answered = once(put, "response") as Promise<[IncomingMessage]>;
+  put.write(Buffer.alloc(100));
   // The worker is a fork of init.
-  await until(async () => (await sandbox.run("pgrep -c sandwire-init")).stdout === "2\n");
+  await until(async () => (await sandbox.run("pgrep -c ^sandwire")).stdout === "2\n");
   expect(await ask(local.server, sandbox.name, "stop")).toBe(204);
-  const answer = await unpacking;
-  expect([answer.status, (await answer.json()).detail.error]).toEqual([400, "NotReady"]);
+  const [answer] = await answered;
+  const body = Buffer.concat(await answer.toArray()).toString();
+  expect([answer.statusCode, JSON.parse(body).detail.error]).toEqual([400, "NotReady"]);
+  put.destroy();
 });

@@ -70,11 +70,17 @@ pub(in crate::api) async fn unpack(
     let sandbox = app.usable(&id).await?;
     let failed = |error| file_error(ErrorType::WriteError, error);
     let (mut work, data) = sandbox.unpack(path).await.map_err(failed)?;
-    send(body, data).await?;
-    match timeout(ARCHIVE_STALL, work.done()).await {
-        Ok(done) => done.map(|()| StatusCode::NO_CONTENT).map_err(failed),
-        Err(_) => Err(stalled()),
-    }
+    let mut done = std::pin::pin!(work.done());
+    let done = tokio::select! {
+        biased;
+        sent = send(body, data) => {
+            sent?;
+            timeout(ARCHIVE_STALL, done).await.map_err(|_| stalled())?
+        }
+        // It failed, its sandbox was stopped, or the archive is over: whoever sends the rest is told.
+        done = &mut done => done,
+    };
+    done.map(|()| StatusCode::NO_CONTENT).map_err(failed)
 }
 
 async fn send(body: Body, mut data: Sender) -> Result<(), ApiError> {
