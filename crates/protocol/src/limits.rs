@@ -171,6 +171,10 @@ pub const PORT_CONNECTIONS_MAX: usize = 256;
 /// Wait for the first byte of an answer from a port; a program that computes for longer should stream.
 pub const PORT_ANSWER_DEADLINE: Duration = Duration::from_secs(300);
 
+/// What is read at once from a port, bytes, and so its longest head: a program that sends heads without an end keeps a
+/// thread of the server for as long as it takes to read some of these.
+pub const PORT_READ_MAX: usize = 64 * 1024;
+
 /// Default lifetime of a service URL's token, seconds (section 8.7).
 pub const SERVICE_TOKEN_DEFAULT: u64 = 600;
 

@@ -20,7 +20,7 @@ use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use sandwire_protocol::limits::PORT_ANSWER_DEADLINE;
+use sandwire_protocol::limits::{PORT_ANSWER_DEADLINE, PORT_READ_MAX};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -71,7 +71,9 @@ pub(super) async fn forward<H: Send + Sync + 'static>(
     let asked = upgrade_of(request.headers());
     let request = outbound(app, request, asked.as_ref());
     let broken = |error: hyper::Error| Refusal::broken(&error);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(PORT_READ_MAX);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let ending = app.ending.clone();
     // Ends with the answer's body, or when this future is dropped, or with the server: a program that never comes to an
     // end of its answer would else be listened to for ever.
