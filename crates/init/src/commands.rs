@@ -45,6 +45,9 @@ impl Commands {
         let terminal = request.pty.map(|size| Terminal::open(size, request.uid, request.gid)).transpose()?;
         let (fds, group) = match fds.split_last() {
             Some((group, fds)) if request.joins => (fds, Some(group.as_fd())),
+            None if request.joins => {
+                return Err(Failure { step: "the entrance of a cgroup".to_owned(), errno: libc::EINVAL });
+            }
             _ => (fds, None),
         };
         let stdio = match (&terminal, fds) {

@@ -45,6 +45,9 @@ pub fn send<T: Serialize>(socket: BorrowedFd<'_>, message: &T, fds: &[BorrowedFd
 
 /// Receives one document and its descriptors, which are close-on-exec. `None` when the peer is gone.
 ///
+/// A receiver that has as many descriptors open as it may gets the document without any: that is the matter of whoever
+/// waits for them, and not of the connection.
+///
 /// # Errors
 /// `WouldBlock` on a non-blocking socket without a packet; `InvalidData` for what is not a document of type `T`.
 pub fn recv<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
@@ -131,10 +134,12 @@ fn recv_packet(socket: BorrowedFd<'_>, packet: &mut [u8]) -> io::Result<(usize, 
         unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) }
     })?;
     let fds = received_fds(&header);
-    if header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
+    if header.msg_flags & libc::MSG_TRUNC != 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "packet was cut"));
     }
-    Ok((length, fds))
+    // Some of them would be taken for others.
+    let all_came = header.msg_flags & libc::MSG_CTRUNC == 0;
+    Ok((length, if all_came { fds } else { Vec::new() }))
 }
 
 fn received_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
@@ -197,6 +202,43 @@ mod tests {
         let (request, fds): (Request, _) = recv(b.as_fd()).unwrap().unwrap();
         assert_eq!(request, open("x".into()));
         assert_eq!(fds.len(), 2);
+    }
+
+    /// Sends a packet with more descriptors than the receiver has room for, which looks to it as its limit does.
+    fn send_too_many(socket: BorrowedFd<'_>, packet: &[u8]) {
+        const MANY: usize = 200;
+        let file = File::open("/dev/null").unwrap();
+        let mut control = [0u64; MANY];
+        let mut iov = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+        // SAFETY: all-zero is a valid msghdr; `control` is aligned and has room for a header and the descriptors.
+        let sent = unsafe {
+            let mut header: libc::msghdr = std::mem::zeroed();
+            (header.msg_iov, header.msg_iovlen) = (&raw mut iov, 1);
+            let payload = (MANY * size_of::<RawFd>()) as u32;
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = libc::CMSG_SPACE(payload) as usize;
+            let first = libc::CMSG_FIRSTHDR(&raw const header);
+            (*first).cmsg_level = libc::SOL_SOCKET;
+            (*first).cmsg_type = libc::SCM_RIGHTS;
+            (*first).cmsg_len = libc::CMSG_LEN(payload) as usize;
+            let data = libc::CMSG_DATA(first).cast::<RawFd>();
+            (0..MANY).for_each(|i| data.add(i).write_unaligned(file.as_raw_fd()));
+            libc::sendmsg(socket.as_raw_fd(), &raw const header, 0)
+        };
+        assert_eq!(usize::try_from(sent).unwrap(), packet.len());
+    }
+
+    #[test]
+    fn a_document_arrives_without_the_descriptors_that_there_is_no_room_for() {
+        let (a, b) = pair();
+        let document = serde_json::to_vec(&open("x".into())).unwrap();
+        send_too_many(a.as_fd(), &[&[INLINE][..], &document].concat());
+        let (request, fds): (Request, _) = recv(b.as_fd()).unwrap().unwrap();
+        assert_eq!((request, fds.len()), (open("x".into()), 0));
+        send_too_many(a.as_fd(), &[IN_MEMFD]);
+        assert_eq!(recv::<Request>(b.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        send(a.as_fd(), &open("y".into()), &[]).unwrap();
+        assert_eq!(recv::<Request>(b.as_fd()).unwrap().unwrap().0, open("y".into()));
     }
 
     #[test]

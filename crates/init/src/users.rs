@@ -18,6 +18,9 @@ const GROUP: &str = "/etc/group";
 /// Largest file that is read, bytes: tens of thousands of entries.
 const FILE_MAX: u64 = 1024 * 1024;
 
+/// Longest user name, bytes: as long as the kernel's own bound for login names.
+const NAME_MAX: usize = 256;
+
 /// Groups that a user may be in: far beyond what accounts have.
 const GROUPS_MAX: usize = 256;
 
@@ -43,7 +46,7 @@ fn account(user: &str, passwd: &str, group: &str) -> Result<Account, Failure> {
     let uid = number.or_else(|| id(entry.as_ref()?, 2));
     let uid = uid.ok_or_else(|| unknown(format!("no user {user:?} in {PASSWD}")))?;
     let field = |n: usize| entry.as_ref().and_then(|fields| fields.get(n)).map(|text| (*text).to_owned());
-    let name = field(0);
+    let name = field(0).filter(|name| name.len() <= NAME_MAX && !name.contains('\0'));
     let (gid, groups) = match own_group {
         Some(own) => (group_id(own, group)?, Vec::new()),
         None => (
@@ -169,6 +172,15 @@ mod tests {
         assert_eq!(home("1000").as_deref(), Some("/home/ada"));
         assert_eq!(account("70", USERS, GROUPS).unwrap().name.as_deref(), Some("7"));
         assert_eq!(home("70"), None);
+    }
+
+    #[test]
+    fn names_that_no_environment_should_hold_are_none() {
+        let name = |name: &str| account("9", &format!("{name}:x:9:9::/:/bin/sh\n"), "").unwrap().name;
+        let longest = "n".repeat(NAME_MAX);
+        assert_eq!(name(&longest), Some(longest.clone()));
+        assert_eq!(name(&format!("{longest}n")), None);
+        assert_eq!(name("a\0b"), None);
     }
 
     #[test]

@@ -11,9 +11,10 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Empty groups that are kept for the next commands.
@@ -86,7 +87,7 @@ impl CommandGroups {
         if state.closed {
             return Err(io::Error::from(ErrorKind::NotConnected));
         }
-        let dir = match state.spare.pop() {
+        let dir = match state.take_spare() {
             Some(dir) => dir,
             None => {
                 let dir = self.parent.join(format!("c{}", state.made));
@@ -97,37 +98,46 @@ impl CommandGroups {
         };
         drop(state);
         let mut group = CommandGroup { dir, kind: self.kind, before: (0, 0) };
-        if self.kind == Kind::Memory {
-            fs::write(group.dir.join("memory.max_usage_in_bytes"), "0")?;
-            group.before =
-                (group.number("memory.usage_in_bytes").unwrap_or(0), group.oom_kills().unwrap_or(0));
+        match group.begin() {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                self.give_back(&group);
+                Err(error)
+            }
         }
-        Ok(group)
     }
 
     /// Takes a group back; processes that are left in it live on.
     pub fn give_back(&self, group: &CommandGroup) {
-        let mut state = self.lock();
-        state.left.push(group.dir.clone());
-        self.collect(&mut state);
+        self.settle(group.dir.clone());
     }
 
-    /// Collects groups whose last process ended.
+    /// Whether there are groups with processes left in them.
+    pub fn has_left(&self) -> bool {
+        !self.lock().left.is_empty()
+    }
+
+    /// Collects groups whose last process ended. Looks at each that is left, and blocks meanwhile.
     pub fn sweep(&self) {
-        self.collect(&mut self.lock());
+        let left = std::mem::take(&mut self.lock().left);
+        left.into_iter().for_each(|dir| self.settle(dir));
     }
 
-    fn collect(&self, state: &mut State) {
-        for dir in std::mem::take(&mut state.left) {
-            // A directory that can't be read is not there any more.
-            let empty = fs::read(dir.join("cgroup.procs")).map_or(true, |processes| processes.is_empty());
-            if !empty {
-                state.left.push(dir);
-            } else if self.kind == Kind::Memory && state.spare.len() < SPARE_MAX && !state.closed {
+    fn settle(&self, dir: PathBuf) {
+        let found = occupancy(&dir);
+        let mut state = self.lock();
+        match found {
+            Occupancy::Gone => {}
+            Occupancy::Occupied => state.left.push(dir),
+            Occupancy::Empty
+                if self.kind == Kind::Memory && state.spare.len() < SPARE_MAX && !state.closed =>
+            {
                 state.spare.push(dir);
-            } else if fs::remove_dir(&dir).is_err_and(|error| error.kind() == ErrorKind::ResourceBusy) {
-                state.left.push(dir);
             }
+            Occupancy::Empty => match fs::remove_dir(&dir) {
+                Err(error) if error.kind() != ErrorKind::NotFound => state.left.push(dir),
+                _ => {}
+            },
         }
     }
 
@@ -137,7 +147,48 @@ impl CommandGroups {
     }
 }
 
+impl State {
+    /// A spare group that is still empty.
+    fn take_spare(&mut self) -> Option<PathBuf> {
+        while let Some(dir) = self.spare.pop() {
+            match occupancy(&dir) {
+                Occupancy::Empty => return Some(dir),
+                Occupancy::Occupied => self.left.push(dir),
+                Occupancy::Gone => {}
+            }
+        }
+        None
+    }
+}
+
+/// What is in a group.
+enum Occupancy {
+    Empty,
+    /// Somebody, or it is not known: a server without a free descriptor can't look.
+    Occupied,
+    Gone,
+}
+
+fn occupancy(dir: &Path) -> Occupancy {
+    match fs::read(dir.join("cgroup.procs")) {
+        Ok(processes) if processes.is_empty() => Occupancy::Empty,
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::NODEV)) => {
+            Occupancy::Gone
+        }
+        _ => Occupancy::Occupied,
+    }
+}
+
 impl CommandGroup {
+    /// Forgets what was before.
+    fn begin(&mut self) -> io::Result<()> {
+        if self.kind == Kind::Memory {
+            fs::write(self.dir.join("memory.max_usage_in_bytes"), "0")?;
+            self.before = (self.number("memory.usage_in_bytes").unwrap_or(0), self.oom_kills().unwrap_or(0));
+        }
+        Ok(())
+    }
+
     /// The file by which a task joins, by writing "0".
     ///
     /// # Errors
@@ -268,6 +319,44 @@ mod tests {
         assert_eq!(groups.take().unwrap().dir, still_there);
         groups.close();
         assert!(groups.take().is_err());
+    }
+
+    #[test]
+    fn a_group_that_nobody_can_look_into_is_not_used_again() {
+        let (_dir, groups) = groups(Kind::Memory);
+        let group = groups.take().unwrap();
+        // Reading it fails, as it does when the server has no descriptor free.
+        let processes = group.dir.join("cgroup.procs");
+        fs::create_dir(&processes).unwrap();
+        groups.give_back(&group);
+        assert!(groups.has_left());
+        assert_ne!(groups.take().unwrap().dir, group.dir);
+        fs::remove_dir(&processes).unwrap();
+        set(&group, "cgroup.procs", "");
+        groups.sweep();
+        assert!(!groups.has_left());
+        assert_eq!(groups.take().unwrap().dir, group.dir);
+    }
+
+    #[test]
+    fn a_spare_group_is_looked_into_again() {
+        let (_dir, groups) = groups(Kind::Memory);
+        let group = groups.take().unwrap();
+        set(&group, "cgroup.procs", "");
+        groups.give_back(&group);
+        set(&group, "cgroup.procs", "7\n");
+        assert_ne!(groups.take().unwrap().dir, group.dir);
+        assert!(groups.has_left());
+    }
+
+    #[test]
+    fn a_group_that_is_gone_is_forgotten() {
+        let (_dir, groups) = groups(Kind::Memory);
+        let group = groups.take().unwrap();
+        fs::remove_dir_all(&group.dir).unwrap();
+        groups.give_back(&group);
+        assert!(!groups.has_left());
+        assert_ne!(groups.take().unwrap().dir, group.dir);
     }
 
     #[test]

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sandwire_protocol::{CgroupVersion, ResourceLimits};
 
 use crate::{Error, Limits};
@@ -79,6 +80,7 @@ impl Cgroups {
         let name = format!("{PREFIX}{}-{now:x}", std::process::id());
         let hierarchies = Hierarchies::of_this_process().map_err(Error::host("read the cgroup mounts"))?;
         let this = Self::in_hierarchies(&hierarchies, record, &name);
+        this.own_dirs().iter().for_each(|own| remove_abandoned(own, is_deserted));
         let dirs: Vec<String> = this.own_dirs().iter().map(|dir| dir.display().to_string()).collect();
         fs::write(&this.record, dirs.join("\n")).map_err(Error::path("write", &this.record))?;
         Ok(this)
@@ -246,6 +248,42 @@ impl Cgroup {
     }
 }
 
+/// Removes the places beside `own` whose servers were killed and have no record any more, as their state directories are
+/// gone. One whose server is alive but can't be seen from here, in another namespace of process numbers, is kept while it
+/// has sandboxes.
+fn remove_abandoned(own: &Path, is_deserted: impl Fn(&Path) -> bool) {
+    let Some(parent) = own.parent() else { return };
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let (name, dir) = (entry.file_name(), entry.path());
+        let dead = name.to_str().and_then(server_of).is_some_and(|server| {
+            // What exists and is not ours to signal lives as well.
+            test_kill_process(server) == Err(Errno::SRCH)
+        });
+        if dead && dir != own && is_deserted(&dir) {
+            // Who came into it meanwhile keeps it.
+            let _ = remove_tree(&dir);
+        }
+    }
+}
+
+/// The server of a place, or of the leaf beside it, by its name.
+fn server_of(name: &str) -> Option<Pid> {
+    let (server, time) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    u128::from_str_radix(time.strip_suffix("-server").unwrap_or(time), 16).ok()?;
+    Pid::from_raw(server.parse().ok().filter(|pid| *pid > 0)?)
+}
+
+/// Whether no process is in a cgroup or below it, as far as can be seen.
+fn is_deserted(dir: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    fs::read(dir.join("cgroup.procs")).is_ok_and(|processes| processes.is_empty())
+        && entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .all(|path| is_deserted(&path))
+}
+
 /// Kills what is still in the cgroups below: sandboxes end with their server unless something holds them up.
 fn kill_all(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
@@ -285,3 +323,6 @@ fn remove_when_idle(dir: &Path) -> io::Result<()> {
 fn cpu_quota(millis: u32) -> u64 {
     (u64::from(millis) * CPU_PERIOD / 1000).max(1000)
 }
+
+#[cfg(test)]
+mod tests;

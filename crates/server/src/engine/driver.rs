@@ -9,7 +9,8 @@ use std::pin::pin;
 
 use sandwire_isolate::wire::Account;
 use sandwire_protocol::StreamKind;
-use tokio::time::Instant;
+use sandwire_protocol::limits::KILL_GRACE;
+use tokio::time::{Instant, timeout};
 
 use self::pump::pump;
 use self::start::{Names, StartError, look_up, start};
@@ -56,6 +57,11 @@ pub(super) async fn drive(
             command.finish(End::Failed(Fault::command(message)));
             return false;
         }
+        Err(StartError::Useless(fault)) => {
+            kill(&group, link, number).await;
+            command.finish(End::Failed(fault));
+            return true;
+        }
         Err(StartError::Unknown(fault)) => {
             command.finish(End::Failed(fault));
             return true;
@@ -84,4 +90,12 @@ pub(super) async fn drive(
         }
     }
     true
+}
+
+/// Kills a command's process tree.
+async fn kill(group: &Group, link: &Link, number: u64) {
+    if !group.kill().await {
+        // One that does not even take the message is found out by what does not follow.
+        let _taken = timeout(KILL_GRACE, link.kill(number)).await;
+    }
 }

@@ -28,6 +28,13 @@ impl Fault {
         Self::new(ErrorType::InternalError, message)
     }
 
+    /// A descriptor from the sandbox found no room in the server.
+    pub fn no_descriptor() -> Self {
+        let message = "the server has as many files and connections open as it may; try again when there are fewer, or \
+             raise its LimitNOFILE=";
+        Self::new(ErrorType::ServiceUnavailable, message)
+    }
+
     /// The request makes no sense.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorType::InvalidRequest, message)

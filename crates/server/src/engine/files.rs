@@ -57,7 +57,10 @@ impl Sandbox {
         let created = self.resources.tasks.spawn(async move {
             match link.ask(|req| Request::CreateFile { req, path, mode, owner }, &[]).await?? {
                 (Event::FileCreated { temp, dest, .. }, fds) => {
-                    Ok(Upload { file: Some(Arc::new(regular(fds)?)), temp, dest, link, tasks, done: false })
+                    // Before the file is looked at: one that is of no use is removed again.
+                    let mut upload = Upload { file: None, temp, dest, link, tasks, done: false };
+                    upload.file = Some(Arc::new(regular(fds)?));
+                    Ok(upload)
                 }
                 (event, _) => Err(unexpected(&event).into()),
             }
@@ -116,7 +119,7 @@ impl Drop for Upload {
 
 fn regular(fds: Vec<OwnedFd>) -> Result<File, FileError> {
     let file = fds.into_iter().next().map(File::from);
-    let file = file.ok_or_else(|| Fault::command("init sent no descriptor"))?;
+    let file = file.ok_or_else(Fault::no_descriptor)?;
     if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Ok(file);
     }

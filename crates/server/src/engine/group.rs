@@ -1,5 +1,6 @@
 //! The cgroup of a running command, if it can have one: how all of its processes are killed, and what it used.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -17,13 +18,22 @@ impl Group {
     /// does on machines that have none. Takes some ten microseconds, so it is not worth another thread.
     pub(super) fn take(link: &Link) -> (Self, Option<OwnedFd>) {
         let Some(groups) = link.groups() else { return (Self(None), None) };
-        match groups.take().and_then(|group| Ok((group.entrance()?, group))) {
-            Ok((entrance, group)) => (Self(Some((Arc::clone(groups), Arc::new(group)))), Some(entrance)),
+        let taken = groups.take().and_then(|group| {
+            // Given back by its drop, if it has no entrance.
+            let group = Self(Some((Arc::clone(groups), Arc::new(group))));
+            Ok((group.entrance()?, group))
+        });
+        match taken {
+            Ok((entrance, group)) => (group, entrance),
             Err(error) => {
                 tracing::warn!(%error, "a command has no cgroup of its own");
                 (Self(None), None)
             }
         }
+    }
+
+    fn entrance(&self) -> io::Result<Option<OwnedFd>> {
+        self.0.as_ref().map(|(_, group)| group.entrance()).transpose()
     }
 
     /// Kills everything in it; whether that can be said to have happened.
@@ -43,6 +53,14 @@ impl Group {
             peak_memory_bytes: Some(group.peak_bytes.unwrap_or(0).max(used.peak_bytes)),
             oom_killed: group.oom_killed,
         }
+    }
+}
+
+/// Collects the groups of ended commands that nobody is in any more, on a thread that may block.
+pub(super) fn sweep(link: &Link) {
+    if let Some(groups) = link.groups().filter(|groups| groups.has_left()) {
+        let groups = Arc::clone(groups);
+        tokio::task::spawn_blocking(move || groups.sweep());
     }
 }
 

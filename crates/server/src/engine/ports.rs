@@ -54,7 +54,7 @@ impl Sandbox {
             tracing::error!(?event, "init answered something else");
             return Err(Fault::command("the sandbox gave an unexpected answer").into());
         }
-        let fd = fds.into_iter().next().ok_or_else(|| Fault::command("init sent no descriptor"))?;
+        let fd = fds.into_iter().next().ok_or_else(Fault::no_descriptor)?;
         match timeout(PORT_CONNECT_DEADLINE, established(fd)).await {
             Ok(result) => result.map_err(failed),
             Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),

@@ -16,6 +16,7 @@ pub(super) use self::moves::{Order, Phase};
 use super::activity::Activity;
 use super::backend::CreateFailed;
 use super::commands::Commands;
+use super::group;
 use super::journal::Journal;
 use super::lock::lock;
 use super::resources::Resources;
@@ -168,10 +169,8 @@ impl Sandbox {
     /// Expires old commands, and begins to stop the sandbox if it is idle.
     pub(super) fn sweep(&self) {
         self.commands.sweep();
-        if let Ok(link) = self.link()
-            && let Some(groups) = link.groups()
-        {
-            groups.sweep();
+        if let Ok(link) = self.link() {
+            group::sweep(&link);
         }
         if self.commands.running() > 0 {
             self.activity.touch();

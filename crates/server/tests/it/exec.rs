@@ -1,12 +1,16 @@
 //! Commands over HTTP and over the exec socket.
 
+use std::fs;
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use sandwire_protocol::limits::{
-    EXECUTE_OUTPUT_MAX, EXECUTES_AT_ONCE, EXECUTES_OF_SANDBOX, STDIN_BUFFER_MAX,
+    EXECUTE_OUTPUT_MAX, EXECUTES_AT_ONCE, EXECUTES_OF_SANDBOX, EXPIRED_COMMANDS_MAX, STDIN_BUFFER_MAX,
 };
 use sandwire_protocol::{CommandSpec, ErrorType, SandboxStatus};
 use sandwire_server::engine::{End, Form, Step};
 use serde_json::json;
+use tokio::sync::Barrier;
 
 use crate::fake::{KEY, SILENT, UNDYING, server};
 use crate::socket::{error_type, execute, fixture, listen, next, say};
@@ -87,6 +91,37 @@ async fn two_at_the_same_instant_share_one_process() {
     let (one, two) = tokio::join!(listen(one), listen(two));
     assert!(one.stdout.ends_with("\nhello\n"));
     assert_eq!(one, two);
+}
+
+/// The journal needs to be shortened and can't be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_command_that_cant_be_noted_ends_for_all_who_asked_for_it() {
+    let fixture = fixture().await;
+    let sandbox = fixture.server.app.engine.get(fixture.sandbox.trim_start_matches("/sandboxes/")).unwrap();
+    let journal = fixture.server.state_dir().join("commands").join(sandbox.id().to_string());
+    fs::write(&journal, "\"old\"\n".repeat(2 * EXPIRED_COMMANDS_MAX + 1)).unwrap();
+    fs::create_dir(journal.with_extension("new")).unwrap();
+    for round in 0..500 {
+        let spec = CommandSpec { command_id: Some(round.to_string()), ..CommandSpec::new("true") };
+        let together = Arc::new(Barrier::new(4));
+        let asked: Vec<_> = (0..4)
+            .map(|_| {
+                let (spec, sandbox, together) = (spec.clone(), Arc::clone(&sandbox), Arc::clone(&together));
+                tokio::spawn(async move {
+                    together.wait().await;
+                    let mut attachment = sandbox.execute(&spec, Form::Text).ok()?;
+                    Some(attachment.next(&mut BytesMut::new()).await)
+                })
+            })
+            .collect();
+        for asked in asked {
+            if let Some(step) = asked.await.unwrap() {
+                assert!(
+                    matches!(&step, Step::End(End::Failed(fault)) if fault.kind == ErrorType::InternalError)
+                );
+            }
+        }
+    }
 }
 
 #[tokio::test]

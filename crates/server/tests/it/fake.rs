@@ -36,6 +36,12 @@ pub(crate) const BROKEN: &str = "broken";
 /// A file of this name is a pipe that nobody reads or writes.
 pub(crate) const PIPE: &str = "/pipe";
 
+/// A file of this name, and what comes of a command on a terminal that contains this, has a descriptor that finds no
+/// room in the server.
+pub(crate) const CUT: &str = "/cut";
+/// A port whose connection has none either.
+pub(crate) const CUT_PORT: u16 = 9;
+
 /// The start of a command that contains this is never answered.
 pub(crate) const SILENT: &str = "SILENT";
 /// The start of a command on a terminal that contains this is answered with something else than its master.
@@ -138,6 +144,9 @@ impl Init {
                 wire::Request::DiscardFile { req, temp } => {
                     self.answer(req, fs::remove_file(temp).map(|()| (Event::Done { req }, None)));
                 }
+                wire::Request::Connect { req, port: CUT_PORT, .. } => {
+                    self.say(&Event::Connecting { req }, &[])
+                }
                 wire::Request::Connect { req, loopback, port } => {
                     let host = if loopback == wire::Loopback::V4 { "127.0.0.1" } else { "::1" };
                     match std::net::TcpStream::connect((host, port)) {
@@ -194,7 +203,8 @@ impl Init {
         let lies = spawn.argv.iter().any(|argument| argument.contains(LIAR));
         let (master, slave) = terminal.unzip();
         let master = master.map(|master| if lies { lie } else { master });
-        let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+        let cut = spawn.argv.iter().any(|argument| argument.contains(CUT));
+        let fds: Vec<_> = master.iter().filter(|_| !cut).map(AsFd::as_fd).collect();
         self.say(&Event::Spawned { id, pid }, &fds);
         let init = Arc::clone(self);
         std::thread::spawn(move || {
@@ -209,6 +219,7 @@ impl Init {
     fn open(&self, req: u64, path: &str) -> std::io::Result<(Event, Option<File>)> {
         // What one that was taken over might do.
         let file = match path {
+            CUT => return Ok((Event::FileOpened { req }, None)),
             PIPE => File::from(OwnedFd::from(std::io::pipe()?.0)),
             path => File::open(self.inside(path))?,
         };
@@ -224,7 +235,8 @@ impl Init {
             _ => File::create(&temp)?,
         };
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-        Ok((Event::FileCreated { req, temp: text(temp), dest: text(dest) }, Some(file)))
+        let file = Some(file).filter(|_| path != CUT);
+        Ok((Event::FileCreated { req, temp: text(temp), dest: text(dest) }, file))
     }
 
     fn inside(&self, path: &str) -> PathBuf {

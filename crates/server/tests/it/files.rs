@@ -5,7 +5,7 @@ use axum::http::Request;
 use sandwire_protocol::limits::FILE_CHUNK;
 use serde_json::json;
 
-use crate::fake::{KEY, PIPE, server};
+use crate::fake::{CUT, KEY, PIPE, server, until};
 
 fn request(method: &str, path: &str) -> axum::http::request::Builder {
     Request::builder().method(method).uri(path).header("x-api-key", KEY)
@@ -110,6 +110,21 @@ async fn only_regular_files_are_taken_from_init() {
         let (status, error) = server.call(method, &format!("{sandbox}/{call}?path={PIPE}"), "body").await;
         assert_eq!((status, &error["detail"]["error"]), (500, &json!(kind)));
     }
+}
+
+#[tokio::test]
+async fn a_descriptor_that_finds_no_room_is_said_so() {
+    let server = server();
+    let sandbox = server.sandbox().await;
+    for (method, call) in [("GET", "download"), ("POST", "upload")] {
+        let (status, error) = server.call(method, &format!("{sandbox}/{call}?path={CUT}"), "body").await;
+        assert_eq!((status, &error["detail"]["error"]), (503, &json!("ServiceUnavailable")));
+        assert!(error.to_string().contains("LimitNOFILE"), "{error}");
+    }
+    // Neither the sandbox ends nor does anything of the upload stay.
+    assert_eq!(server.call("POST", &format!("{sandbox}/upload?path=/f"), "body").await.0, 200);
+    let temporary = format!("{sandbox}/download?path={CUT}.temporary");
+    until(async || server.call("GET", &temporary, "").await.0 == 404).await;
 }
 
 #[tokio::test]

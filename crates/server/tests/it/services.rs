@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite;
 
-use crate::fake::{KEY, Server, server};
+use crate::fake::{CUT_PORT, KEY, Server, server};
 
 /// Who sends the requests that come over no connection; an IPv4 address as a socket for both kinds tells it.
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped()), 4000);
@@ -243,6 +243,13 @@ async fn a_port_that_nobody_listens_on_is_said_so() {
     service.server.call("DELETE", &format!("/v2/sandboxes/boxes/{}", service.sandbox), "").await;
     let (status, _, body) = service.get("/", &[(TOKEN, service.token())]).await;
     assert!(status == 404 && body.contains("not found"), "{body}");
+}
+
+#[tokio::test]
+async fn a_connection_that_finds_no_room_is_said_so() {
+    let service = Service::of(CUT_PORT, json!({})).await;
+    let (status, _, body) = service.get("/", &[(TOKEN, service.token())]).await;
+    assert!(status == 503 && body.contains("LimitNOFILE"), "{body}");
 }
 
 #[tokio::test]

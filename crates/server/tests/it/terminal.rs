@@ -7,7 +7,7 @@ use sandwire_protocol::{CommandSpec, ErrorType, StreamKind};
 use sandwire_server::engine::{Attachment, End, Form, Step, WindowSize};
 use serde_json::json;
 
-use crate::fake::{LIAR, Server, server};
+use crate::fake::{CUT, LIAR, Server, server};
 use crate::socket::{execute, fixture};
 
 /// A terminal of a sandbox of its own.
@@ -177,4 +177,11 @@ async fn a_master_that_is_none_is_refused() {
     let mut terminal = Terminal::start(&format!("sleep 1000; {LIAR}")).await;
     let end = terminal.end().await;
     assert!(matches!(&end, End::Failed(fault) if fault.kind == ErrorType::CommandError), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_master_that_finds_no_room_is_said_so() {
+    let mut terminal = Terminal::start(&format!("sleep 1000; {CUT}")).await;
+    let end = terminal.end().await;
+    assert!(matches!(&end, End::Failed(fault) if fault.message.contains("LimitNOFILE")), "{end:?}");
 }

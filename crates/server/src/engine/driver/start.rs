@@ -1,10 +1,11 @@
 //! The start of a command: who it is to run as, its pipes or terminal, and what `init` says to it.
 
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use sandwire_isolate::wire::{Account, Event, Failure, Request, Spawn};
-use sandwire_protocol::limits::{KILL_GRACE, START_DEADLINE};
+use sandwire_protocol::limits::START_DEADLINE;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -40,6 +41,8 @@ pub(super) enum StartError {
     Refused(NotStarted),
     /// Nothing was asked of `init` yet.
     NoChannels(io::Error),
+    /// It runs, and can't be used: it is to be killed.
+    Useless(Fault),
     /// `init` was asked, and what came of it is not known.
     Unknown(Fault),
 }
@@ -57,8 +60,8 @@ pub(super) async fn start(
     owner: Option<(u32, u32)>,
     entrance: Option<OwnedFd>,
 ) -> Result<(oneshot::Receiver<Exited>, Stdio), StartError> {
-    let (number, terminal) = (spawn.id, spawn.pty.is_some());
-    let pipes = if terminal { None } else { Some(Stdio::pipes(owner).map_err(StartError::NoChannels)?) };
+    let pipes =
+        if spawn.pty.is_some() { None } else { Some(Stdio::pipes(owner).map_err(StartError::NoChannels)?) };
     let stdio = pipes.iter().flat_map(|(_, children)| children);
     let fds: Vec<_> = stdio.chain(&entrance).map(AsFd::as_fd).collect();
     let asked = Instant::now();
@@ -72,15 +75,14 @@ pub(super) async fn start(
     };
     let (started, exited) = answer?;
     let Started { pid, master } = started.map_err(StartError::Refused)?;
-    let stdio = match (pipes, master) {
-        (Some((ours, _)), _) => Ok(ours),
-        (None, Some(master)) => Stdio::terminal(master),
-        (None, None) => Err(io::Error::other("init sent none")),
+    let no_terminal = |why: &dyn Display| {
+        StartError::Useless(Fault::command(format!("no terminal for the command: {why}")))
     };
-    if stdio.is_err() {
-        let _taken = timeout(KILL_GRACE, link.kill(number)).await;
-    }
-    let stdio = stdio.map_err(|error| Fault::command(format!("no terminal for the command: {error}")))?;
+    let stdio = match (pipes, master) {
+        (Some((ours, _)), _) => ours,
+        (None, Some(master)) => Stdio::terminal(master).map_err(|error| no_terminal(&error))?,
+        (None, None) => return Err(no_terminal(&Fault::no_descriptor())),
+    };
     command.started(pid, asked.elapsed());
     Ok((exited, stdio))
 }

@@ -11,6 +11,7 @@ use sandwire_protocol::limits::{DRAIN_MAX, DRAIN_QUIET, KILL_GRACE, ORPHAN_DRAIN
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::kill;
 use crate::engine::channel::Channel;
 use crate::engine::command::{Command, End, Idle, timed_out};
 use crate::engine::fault::Fault;
@@ -107,10 +108,7 @@ impl<'a> Watch<'a> {
         if kills > self.kills || (self.killed.is_none() && self.must_die(now)) {
             self.kills = kills;
             self.killed.get_or_insert(now);
-            if !self.group.kill().await {
-                // One that does not even take the message is found out by what does not follow.
-                let _taken = timeout(KILL_GRACE, self.link.kill(self.number)).await;
-            }
+            kill(self.group, self.link, self.number).await;
         }
     }
 

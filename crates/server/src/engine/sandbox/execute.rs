@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Sandbox;
 use crate::engine::attachment::{Attachment, View};
-use crate::engine::command::Command;
+use crate::engine::command::{Command, End};
 use crate::engine::driver;
 use crate::engine::fault::Fault;
 use crate::engine::launch::{Defaults, launch};
@@ -31,11 +31,12 @@ impl Sandbox {
         let attachment = command.attach(View::all(form)).ok_or_else(too_many)?;
         if fresh {
             if let Err(error) = self.journal.note(command.id()) {
+                let message = format!("the command can't be noted: {error}");
+                let fault = Fault::new(ErrorType::InternalError, message);
+                // Who asked for the same one meanwhile is attached to it.
+                command.finish(End::Failed(fault.clone()));
                 self.commands.forget(command.id());
-                return Err(Fault::new(
-                    ErrorType::InternalError,
-                    format!("the command can't be noted: {error}"),
-                ));
+                return Err(fault);
             }
             let sandbox = Arc::clone(self);
             self.resources.tasks.spawn(async move {
