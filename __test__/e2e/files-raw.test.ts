@@ -101,14 +101,16 @@ describe("an upload", () => {
 
   it("that breaks off leaves nothing", async () => {
     await sh("mkdir -p /var/tmp/broken");
-    const url = `${local.sandbox.dataplane_url}/upload?path=/var/tmp/broken/file`;
+    const url = `${local.sandbox.dataplane_url}/upload?path=/var/tmp/broken/new/file`;
     const headers = { "x-api-key": local.server.apiKey, "content-length": "5000000" };
     const sent = request(url, { method: "POST", headers });
     sent.on("error", () => {});
     await new Promise((done) => sent.write(randomBytes(1_000_000), done));
     await until(async () => (await sh("ls -A /var/tmp/broken")) !== "");
+    // Nothing that a stop or a crash could leave either.
+    expect(await sh("ls -A /var/tmp/broken/new")).toBe("");
     sent.destroy();
-    await until(async () => (await sh("ls -A /var/tmp/broken")) === "");
+    expect(await sh("ls -A /var/tmp/broken/new")).toBe("");
   });
 });
 

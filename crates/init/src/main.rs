@@ -112,7 +112,9 @@ fn answer(control: &OwnedFd, commands: &mut Commands, request: Request, fds: Vec
         }
         Request::OpenFile { req, path } => files::open(req, &path),
         Request::CreateFile { req, path, mode, owner } => files::create(req, &path, mode, &owner),
-        Request::CommitFile { req, temp, dest } => (Some(files::commit(req, &temp, &dest)), None),
+        Request::CommitFile { req, temp, dest } => {
+            (Some(files::commit(req, &temp, &dest, fds.into_iter().next())), None)
+        }
         Request::Connect { req, loopback, port } => connect::connect(req, loopback, port),
         Request::Work { req, job, seconds } => (Some(worker::start(req, job, seconds, fds)), None),
         Request::DiscardFile { req, temp } => (Some(files::discard(req, &temp)), None),

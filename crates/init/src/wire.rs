@@ -62,7 +62,7 @@ pub enum Request {
         /// Path inside the sandbox; a relative one starts at `/home/user`.
         path: String,
     },
-    /// Create a temporary file beside `path`, with missing parents. Answered by [`Event::FileCreated`] with one
+    /// Create a file for `path`, with missing parents: one without a name, or a temporary one beside it. Answered by [`Event::FileCreated`] with one
     /// descriptor open for writing, or [`Event::Failed`].
     CreateFile {
         /// Chosen by the server, echoed in the answer.
@@ -74,7 +74,8 @@ pub enum Request {
         /// Who owns it and the parents that are made, as `run_config.user` names users.
         owner: String,
     },
-    /// Rename a temporary file over its destination. Answered by [`Event::Done`] or [`Event::Failed`].
+    /// Put a file in its place, replacing what is there. One descriptor: the file, which has no name yet if the file system
+    /// allows that. Answered by [`Event::Done`] or [`Event::Failed`].
     CommitFile {
         /// Chosen by the server, echoed in the answer.
         req: u64,
@@ -258,7 +259,7 @@ pub enum Event {
     FileCreated {
         /// From the request.
         req: u64,
-        /// The temporary file.
+        /// The temporary file, or the name that it has for the moment of its commit.
         temp: String,
         /// Where [`Request::CommitFile`] is to put it: `path` with links resolved.
         dest: String,

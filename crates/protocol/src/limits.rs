@@ -200,6 +200,12 @@ pub const LINK_HEADER_MAX: usize = 256;
 /// Workers of one sandbox at a time, each a process in it; more wait for their turn.
 pub const WORKERS_MAX: usize = 8;
 
+/// Those of them that archives may have: a caller may take as long for one as it likes, and all else would wait.
+pub const ARCHIVE_WORKERS_MAX: usize = 4;
+
+/// How long work waits for its turn: with a search after it, less than clients wait (section 5.3).
+pub const WORKER_TURN: Duration = Duration::from_secs(20);
+
 /// Time for a search, a list or attributes; a search then answers with what it has. Half of what clients wait (section
 /// 5.3).
 pub const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
@@ -213,7 +219,8 @@ pub const LIST_PAGE_DEFAULT: usize = 1000;
 /// What a search or a page of a directory reports at most.
 pub const SEARCH_LIMIT_MAX: usize = 100_000;
 
-/// Paths and lines of one search, bytes: they are kept in memory until it is over.
+/// What a worker reports of one search or one page of a directory, bytes: it is kept in memory until it is over, and its
+/// answer is about as large.
 pub const SEARCH_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Longest text that is searched for, bytes.
@@ -228,7 +235,8 @@ pub const WORK_DEADLINE: Duration = Duration::from_secs(600);
 /// Time for an archive, which only its size and the network bound. What stalls ends by [`ARCHIVE_STALL`].
 pub const ARCHIVE_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
-/// How long an archive may not move on inside the sandbox: hostile code can stop the worker.
+/// How long an archive may not move on: hostile code can stop the worker, and a client may take nothing of what it asked
+/// for.
 pub const ARCHIVE_STALL: Duration = Duration::from_secs(60);
 
 /// Size of the pipe that carries an archive, bytes: the most that the kernel gives to everybody.

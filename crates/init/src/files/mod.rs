@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, OFlags, fstat, linkat, unlinkat};
 use rustix::io::Errno;
 use sandwire_init::wire::{Event, Failure};
 
@@ -24,6 +24,9 @@ const NEW_FILE_MODE: u32 = 0o644;
 
 /// Links followed in a row, as in the kernel.
 const LINKS_MAX: usize = 40;
+
+/// How often a file that is replaced all the time is looked at for its path.
+const RACES_MAX: usize = 16;
 
 type Answer = (Option<Event>, Option<OwnedFd>);
 
@@ -39,7 +42,7 @@ pub(crate) fn open(req: u64, path: &str) -> Answer {
     }
 }
 
-/// Creates a temporary file beside the destination.
+/// Creates a file that has no name yet, or a temporary one beside the destination.
 pub(crate) fn create(req: u64, path: &str, mode: Option<u32>, owner: &str) -> Answer {
     let created = Owner::find(owner).and_then(|owner| {
         let (dest, mode) = destination(path, mode)?;
@@ -51,14 +54,31 @@ pub(crate) fn create(req: u64, path: &str, mode: Option<u32>, owner: &str) -> An
     }
 }
 
-/// Puts a temporary file in its place.
-pub(crate) fn commit(req: u64, temp: &str, dest: &str) -> Event {
-    done(req, format!("replace {dest}"), fs::rename(temp, dest))
+/// Puts a file in its place.
+pub(crate) fn commit(req: u64, temp: &str, dest: &str, file: Option<OwnedFd>) -> Event {
+    let placed = name_it(temp, file).and_then(|()| {
+        // Of what can't be put there nothing is left.
+        fs::rename(temp, dest).inspect_err(|_| drop(fs::remove_file(temp)))
+    });
+    done(req, format!("replace {dest}"), placed)
 }
 
-/// Removes a temporary file.
+/// Gives a file that has no name the temporary one.
+fn name_it(temp: &str, file: Option<OwnedFd>) -> io::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    if fstat(&file)?.st_nlink > 0 {
+        return Ok(());
+    }
+    Ok(linkat(CWD, descriptor(&file), CWD, temp, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// Removes a temporary file; one that never had its name is gone already.
 pub(crate) fn discard(req: u64, temp: &str) -> Event {
-    done(req, format!("remove {temp}"), fs::remove_file(temp))
+    let removed = match fs::remove_file(temp) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    done(req, format!("remove {temp}"), removed)
 }
 
 /// What to answer when the descriptor of `event` could not be passed. A temporary file is removed again.
@@ -82,14 +102,29 @@ fn destination(path: &str, mode: Option<u32>) -> Result<(PathBuf, u32), Failure>
         Ok(existing) => {
             let mode = mode.unwrap_or(permissions(&regular(&existing, path)?));
             // Through links, to the file itself: replacing must not turn a link into a file.
-            let dest = fs::read_link(format!("/proc/self/fd/{}", existing.as_raw_fd()));
-            dest.map(|dest| (dest, mode)).map_err(failed)
+            let dest = (0..RACES_MAX).find_map(|_| path_of(&absolute));
+            dest.map_or_else(|| link_target(&absolute), Ok).map(|dest| (dest, mode)).map_err(failed)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             link_target(&absolute).map(|dest| (dest, mode.unwrap_or(NEW_FILE_MODE))).map_err(failed)
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The path, without links, of the file that a path leads to; none if it was replaced meanwhile: the kernel then calls
+/// the old one "… (deleted)", which may be anybody's name.
+fn path_of(path: &Path) -> Option<PathBuf> {
+    let existing = path::look(path).ok()?;
+    let dest = fs::read_link(descriptor(&existing)).ok()?;
+    let there = path::open(&dest, path::LOOK | OFlags::NOFOLLOW).ok()?.metadata().ok()?;
+    let existing = existing.metadata().ok()?;
+    ((there.dev(), there.ino()) == (existing.dev(), existing.ino())).then_some(dest)
+}
+
+/// The magic link to a descriptor of this process.
+fn descriptor(file: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 fn create_beside(dest: PathBuf, mode: u32, owner: Owner) -> io::Result<(File, String, String)> {
@@ -100,11 +135,13 @@ fn create_beside(dest: PathBuf, mode: u32, owner: Owner) -> io::Result<(File, St
     let (temp, dir) = (parent.join(&name), path::directory(parent, owner)?);
     let (Some(temp), Some(dest)) = (text(temp), text(dest)) else { return Err(Errno::ILSEQ.into()) };
     let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-    let file = path::open_at(&dir, Path::new(&name), new)?;
+    // Without a name nothing is left of it, whatever happens. Not all file systems have that.
+    let file = path::open_at(&dir, Path::new("."), OFlags::WRONLY | OFlags::TMPFILE)
+        .or_else(|_| path::open_at(&dir, Path::new(&name), new))?;
     // In this order: a change of the owner takes set-id bits away.
     let owned = owner.own(&file).and_then(|()| file.set_permissions(fs::Permissions::from_mode(mode)));
     if let Err(error) = owned {
-        let _ = rustix::fs::unlinkat(&dir, &name, rustix::fs::AtFlags::empty());
+        let _ = unlinkat(&dir, &name, AtFlags::empty());
         return Err(error);
     }
     Ok((file, temp, dest))
@@ -143,4 +180,53 @@ fn done(req: u64, step: String, result: io::Result<()>) -> Event {
 
 fn failed(req: u64, step: String, error: &io::Error) -> Event {
     Event::Failed { req, failure: from_io(step, error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const ROOT: Owner = Owner { uid: 0, gid: 0 };
+
+    #[test]
+    fn a_file_that_is_replaced_all_the_time_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("f"), dir.path().join("t"));
+        fs::write(&path, "").unwrap();
+        let replaced = path.clone();
+        let ended = std::sync::Arc::new(AtomicU64::new(0));
+        let end = std::sync::Arc::clone(&ended);
+        let replacing = std::thread::spawn(move || {
+            while end.load(Ordering::Relaxed) == 0 {
+                fs::write(&other, "").unwrap();
+                fs::rename(&other, &replaced).unwrap();
+            }
+        });
+        for _ in 0..20_000 {
+            assert_eq!(destination(path.to_str().unwrap(), None).unwrap().0, path);
+        }
+        ended.store(1, Ordering::Relaxed);
+        replacing.join().unwrap();
+    }
+
+    #[test]
+    fn an_upload_has_no_name_before_its_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let names =
+            || fs::read_dir(dir.path()).unwrap().map(|name| name.unwrap().file_name()).collect::<Vec<_>>();
+        let dest = dir.path().join("f");
+        let (mut file, temp, dest) = create_beside(dest, 0o600, ROOT).unwrap();
+        file.write_all(b"content").unwrap();
+        assert!(names().is_empty());
+        assert_eq!(discard(1, &temp), Event::Done { req: 1 });
+        assert_eq!(commit(2, &temp, &dest, Some(file.into())), Event::Done { req: 2 });
+        assert_eq!((names(), fs::read(&dest).unwrap()), (vec!["f".into()], b"content".to_vec()));
+
+        fs::create_dir_all(dir.path().join("d/e")).unwrap();
+        let (file, temp, dest) = create_beside(dir.path().join("d"), 0o600, ROOT).unwrap();
+        assert!(matches!(commit(3, &temp, &dest, Some(file.into())), Event::Failed { .. }));
+        assert_eq!(names().len(), 2, "what can't be put in its place is gone");
+    }
 }

@@ -17,7 +17,7 @@ const HOME: &str = "/home/user";
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// How a path was opened that is only looked at.
-const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+pub(crate) const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// User and group, as the sandbox has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,8 @@ pub(crate) fn absolute(path: &str) -> io::Result<PathBuf> {
 /// Opens a path. Links of `/proc` that lead to open descriptors are refused, so that a planted link can't reach
 /// this process itself.
 pub(crate) fn open_at(dir: impl AsFd, path: &Path, flags: OFlags) -> io::Result<File> {
-    let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o600) } else { Mode::empty() };
+    let new = flags.contains(OFlags::CREATE) || flags.contains(OFlags::TMPFILE);
+    let mode = if new { Mode::from_raw_mode(0o600) } else { Mode::empty() };
     let resolve = ResolveFlags::NO_MAGICLINKS;
     Ok(rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, mode, resolve)?.into())
 }

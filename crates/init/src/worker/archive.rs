@@ -4,6 +4,7 @@
 //! directory that it is extracted to, and nothing leads out of it: neither `..`, nor absolute names, nor links that the
 //! archive brought along or that were there, nor hard links.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,16 +12,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, futimens, linkat,
-    mkdirat, openat, openat2, readlinkat, symlinkat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, futimens, linkat,
+    mkdirat, openat, openat2, readlinkat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
-use sandwire_init::job::{DEPTH_MAX, Record};
+use sandwire_init::job::Record;
 use sandwire_init::wire::Failure;
 use tar::{Archive, Builder, Entry, EntryType, Header};
 
 use super::report::{Report, Stop};
-use super::walk::{Found, Visitor, open_file, walk};
+use super::walk::{Found, Visitor, open_file, vanished, walk};
 use crate::failure::from_io;
 use crate::files::path::{Owner, absolute, directory, open};
 
@@ -66,22 +67,21 @@ impl<W: Write> Visitor for Pack<'_, W> {
         match found.kind {
             FileType::RegularFile => {
                 // One that vanished meanwhile is not there; one that can't be read would be missing.
-                if let Some(file) = open_file(found.dir, found.name) {
+                if let Some(file) = open_file(found.dir, found.name).map_err(failed)? {
                     append_file(self.tar, found.path, file)?;
                 }
             }
             FileType::Directory => {
-                let Ok(stat) = rustix::fs::statat(found.dir, found.name, AtFlags::SYMLINK_NOFOLLOW) else {
-                    return Ok(None);
-                };
+                let stat = statat(found.dir, found.name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from);
+                let Some(stat) = unless_vanished(stat).map_err(failed)? else { return Ok(None) };
                 let mut header = header(EntryType::Directory, &stat);
                 self.tar.append_data(&mut header, found.path, io::empty()).map_err(failed)?;
                 return Ok(Some(()));
             }
             FileType::Symlink => {
-                let stat = rustix::fs::statat(found.dir, found.name, AtFlags::SYMLINK_NOFOLLOW);
-                let target = readlinkat(found.dir, found.name, Vec::new());
-                let (Ok(stat), Ok(target)) = (stat, target) else { return Ok(None) };
+                let Some((stat, target)) = unless_vanished(link(found)).map_err(failed)? else {
+                    return Ok(None);
+                };
                 let target = Path::new(std::ffi::OsStr::from_bytes(target.to_bytes()));
                 let mut header = header(EntryType::Symlink, &stat);
                 // As it is; the library would rewrite some. A longer one needs an entry of its own, which it makes.
@@ -95,13 +95,29 @@ impl<W: Write> Visitor for Pack<'_, W> {
         Ok(None)
     }
 
-    fn too_deep(&mut self, path: &Path) -> Result<(), Stop> {
-        let step = format!("{} is more than {DEPTH_MAX} directories deep", path.display());
-        Err(Failure { step, errno: libc::ELOOP }.into())
+    fn left_out(&mut self, failure: Failure) -> Result<(), Stop> {
+        Err(failure.into())
     }
 
     fn report(&mut self) -> &mut Report {
         self.report
+    }
+}
+
+/// A link, and where it leads.
+fn link(found: &Found<'_>) -> io::Result<(Stat, CString)> {
+    let target = readlinkat(found.dir, found.name, Vec::new()).map_err(|error| match error {
+        // It is no link any more.
+        Errno::INVAL => Errno::NOENT,
+        error => error,
+    })?;
+    Ok((statat(found.dir, found.name, AtFlags::SYMLINK_NOFOLLOW)?, target))
+}
+
+fn unless_vanished<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Err(error) if vanished(&error) => Ok(None),
+        looked => looked.map(Some),
     }
 }
 

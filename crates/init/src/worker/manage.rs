@@ -15,7 +15,7 @@ use sandwire_init::job::{Entry, Kind, Record};
 use sandwire_init::wire::Failure;
 
 use super::report::{Report, Stop};
-use super::walk::names;
+use super::walk::{names, vanished};
 use crate::failure::from_io;
 use crate::files::path::{Owner, absolute, directory, look, make, open, open_at};
 
@@ -49,12 +49,16 @@ pub(super) fn list(path: &str, offset: usize, limit: usize, report: &mut Report)
     let dir = absolute(path).and_then(|path| open(&path, READ_DIRECTORY));
     let dir: OwnedFd = dir.map_err(|error| Stop::io(format!("open {path}"), &error))?.into();
     let late = |stop: Stop| stop.unless_whole(format!("list {path}"));
-    let names = names(&dir, report).map_err(late)?;
+    let names = names(&dir, Path::new(path), report).map_err(late)?;
     report.truncated = names.len().saturating_sub(offset) > limit;
     for (name, _) in names.iter().skip(offset).take(limit) {
         report.step().map_err(late)?;
         // What vanished meanwhile is no longer in it.
-        let Ok(stat) = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let stat = match statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from) {
+            Ok(stat) => stat,
+            Err(error) if vanished(&error) => continue,
+            Err(error) => return Err(Stop::io(format!("look at {} in {path}", name.display()), &error)),
+        };
         let target = readlinkat(&dir, name, Vec::new()).ok();
         let target = target.map(|target| target.to_string_lossy().into_owned());
         report.tell(&Record::Entry(entry(name.to_string_lossy().into_owned(), &stat, target)))?;

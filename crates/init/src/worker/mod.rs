@@ -85,3 +85,6 @@ fn close_all_but(mut kept: Vec<RawFd>) {
         next = fd.saturating_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,21 @@
 //! Finding files by their paths, and lines in them.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr_iter, memrchr};
-use rustix::fs::{AtFlags, FileType, OFlags, statat};
+use rustix::fs::{AtFlags, FileType, OFlags, Stat, fstat, statat};
 use sandwire_init::job::{Record, TEXT_MAX};
 use sandwire_init::pattern::{Pattern, Progress};
 use sandwire_init::wire::Failure;
 
 use super::manage::entry;
 use super::report::{Report, Stop};
-use super::walk::{Found, Visitor, open_file, walk};
-use crate::files::path::{absolute, open};
+use super::walk::{Found, Visitor, open_file, vanished, walk};
+use crate::failure::from_io;
+use crate::files::path::{absolute, open, open_at};
 
 /// What is read of a file at once, bytes; a longer line is searched in pieces.
 const BLOCK: usize = 256 * 1024;
@@ -75,26 +76,33 @@ impl Visitor for Glob<'_> {
         self.report.step()?;
         let so_far = self.pattern.step(so_far, &found.name.to_string_lossy());
         if self.pattern.is_matched(&so_far) {
-            // A link is reported as what it leads to, if that is there.
-            let stat = statat(found.dir, found.name, AtFlags::empty())
-                .or_else(|_| statat(found.dir, found.name, AtFlags::SYMLINK_NOFOLLOW));
-            if let Ok(stat) = stat {
-                self.left = self.left.checked_sub(1).ok_or(Stop::Truncated)?;
-                let path = self.base.join(found.path).to_string_lossy().into_owned();
-                self.report.tell(&Record::Entry(entry(path, &stat, None)))?;
+            let path = self.base.join(found.path).to_string_lossy().into_owned();
+            match described(found) {
+                Ok(stat) => {
+                    self.left = self.left.checked_sub(1).ok_or(Stop::Truncated)?;
+                    self.report.tell(&Record::Entry(entry(path, &stat, None)))?;
+                }
+                Err(error) if vanished(&error) => {}
+                Err(error) => self.left_out(from_io(format!("look at {path}"), &error))?,
             }
         }
         Ok((found.kind == FileType::Directory && self.pattern.goes_on(&so_far)).then_some(so_far))
     }
 
-    fn too_deep(&mut self, _: &Path) -> Result<(), Stop> {
-        self.report.truncated = true;
-        Ok(())
-    }
-
     fn report(&mut self) -> &mut Report {
         self.report
     }
+}
+
+/// A link is described as what it leads to, if that can be looked at: links of `/proc` to descriptors can't be, which are
+/// those of this process itself.
+fn described(found: &Found<'_>) -> io::Result<Stat> {
+    let stat = statat(found.dir, found.name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        return Ok(stat);
+    }
+    let led = open_at(found.dir, Path::new(found.name), OFlags::PATH).and_then(|led| Ok(fstat(led)?));
+    Ok(led.unwrap_or(stat))
 }
 
 struct Grep<'a> {
@@ -112,18 +120,15 @@ impl Visitor for Grep<'_> {
     fn visit(&mut self, found: &Found<'_>, so_far: &Progress) -> Result<Option<Progress>, Stop> {
         self.report.step()?;
         let so_far = self.files.step(so_far, &found.name.to_string_lossy());
-        if found.kind == FileType::RegularFile
-            && self.files.is_matched(&so_far)
-            && let Some(file) = open_file(found.dir, found.name)
-        {
-            self.file(file, &self.base.join(found.path))?;
+        if found.kind == FileType::RegularFile && self.files.is_matched(&so_far) {
+            let path = self.base.join(found.path);
+            match open_file(found.dir, found.name) {
+                Ok(Some(file)) => self.file(file, &path)?,
+                Ok(None) => {}
+                Err(error) => self.left_out(from_io(format!("open {}", path.display()), &error))?,
+            }
         }
         Ok((found.kind == FileType::Directory && self.files.goes_on(&so_far)).then_some(so_far))
-    }
-
-    fn too_deep(&mut self, _: &Path) -> Result<(), Stop> {
-        self.report.truncated = true;
-        Ok(())
     }
 
     fn report(&mut self) -> &mut Report {
@@ -146,7 +151,10 @@ impl Grep<'_> {
         let (mut line, mut filled, mut told) = (1, 0, false);
         loop {
             self.report.step()?;
-            let Some(Ok(read)) = buffer.get_mut(filled..).map(|rest| file.read(rest)) else { return Ok(()) };
+            let read = match file.read(buffer.get_mut(filled..).unwrap_or_default()) {
+                Ok(read) => read,
+                Err(error) => return self.left_out(from_io(format!("read {path}"), &error)),
+            };
             let fresh = buffer.get(filled..filled + read).unwrap_or_default();
             if memchr(0, fresh).is_some() {
                 return Ok(());

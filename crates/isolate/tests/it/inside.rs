@@ -28,8 +28,17 @@ pub(crate) fn event(sandbox: &Sandbox) -> (Event, Vec<OwnedFd>) {
 }
 
 pub(crate) fn ask(sandbox: &Sandbox, request: &Request) -> (Event, Vec<OwnedFd>) {
-    send(sandbox.control(), request, &[]).unwrap();
+    ask_with(sandbox, request, &[])
+}
+
+fn ask_with(sandbox: &Sandbox, request: &Request, fds: &[BorrowedFd<'_>]) -> (Event, Vec<OwnedFd>) {
+    send(sandbox.control(), request, fds).unwrap();
     event(sandbox)
+}
+
+fn commit(sandbox: &Sandbox, created: Event, file: impl AsFd) -> Event {
+    let Event::FileCreated { req, temp, dest } = created else { panic!("{created:?}") };
+    ask_with(sandbox, &Request::CommitFile { req, temp, dest }, &[file.as_fd()]).0
 }
 
 /// Starts `bash -c command`, stderr on stdout.
@@ -187,11 +196,15 @@ fn create_file(req: u64, path: &str) -> Request {
 pub(crate) fn files_are_opened_inside(host: &Host, dir: &Path) {
     let sandbox = create(host, dir);
     let (created, mut fds) = ask(&sandbox, &create_file(1, "a/b/file"));
-    let Event::FileCreated { temp, dest, .. } = created else { panic!("{created:?}") };
-    assert_eq!(dest, "/home/user/a/b/file");
-    File::from(fds.remove(0)).write_all(b"content").unwrap();
-    let done = ask(&sandbox, &Request::CommitFile { req: 2, temp, dest }).0;
-    assert_eq!(done, Event::Done { req: 2 });
+    assert!(
+        matches!(&created, Event::FileCreated { dest, .. } if dest == "/home/user/a/b/file"),
+        "{created:?}"
+    );
+    let mut file = File::from(fds.remove(0));
+    file.write_all(b"content").unwrap();
+    assert_eq!(run(host, &sandbox, "ls -A /home/user/a/b").1, "", "nothing that could be left behind");
+    assert_eq!(commit(&sandbox, created, &file), Event::Done { req: 1 });
+    drop(file);
     assert_eq!(
         run(host, &sandbox, "stat -c '%a %u' /home/user/a/b/file; cat /home/user/a/b/*").1,
         "644 0\ncontent"
@@ -200,9 +213,8 @@ pub(crate) fn files_are_opened_inside(host: &Host, dir: &Path) {
     if host.isolation().ids == sandwire_protocol::IdMapping::Range {
         let owner = "1000:100".to_owned();
         let path = "/var/owned/file".to_owned();
-        let (created, _) = ask(&sandbox, &Request::CreateFile { req: 7, path, mode: Some(0o4600), owner });
-        let Event::FileCreated { temp, dest, .. } = created else { panic!("{created:?}") };
-        assert_eq!(ask(&sandbox, &Request::CommitFile { req: 8, temp, dest }).0, Event::Done { req: 8 });
+        let (created, fds) = ask(&sandbox, &Request::CreateFile { req: 7, path, mode: Some(0o4600), owner });
+        assert_eq!(commit(&sandbox, created, &fds[0]), Event::Done { req: 7 });
         assert_eq!(
             run(host, &sandbox, "stat -c '%a %u:%g' /var /var/owned /var/owned/file").1,
             "755 0:0\n755 1000:100\n4600 1000:100\n"
@@ -210,10 +222,12 @@ pub(crate) fn files_are_opened_inside(host: &Host, dir: &Path) {
     }
 
     run(host, &sandbox, "chmod 750 /home/user/a/b/file; ln -s /home/user/a/b/file /root/link");
-    let (created, _) = ask(&sandbox, &create_file(3, "/root/link"));
-    let Event::FileCreated { temp, dest, .. } = created else { panic!("{created:?}") };
-    assert_eq!(dest, "/home/user/a/b/file", "links are followed, not replaced");
-    assert_eq!(ask(&sandbox, &Request::CommitFile { req: 4, temp, dest }).0, Event::Done { req: 4 });
+    let (created, fds) = ask(&sandbox, &create_file(3, "/root/link"));
+    assert!(
+        matches!(&created, Event::FileCreated { dest, .. } if dest == "/home/user/a/b/file"),
+        "{created:?}: links are followed, not replaced"
+    );
+    assert_eq!(commit(&sandbox, created, &fds[0]), Event::Done { req: 3 });
     assert_eq!(run(host, &sandbox, "stat -c '%a %s' -L /root/link").1, "750 0\n");
 
     run(host, &sandbox, "ln -s ../home/user/new /root/dangling");

@@ -4,9 +4,10 @@
 //! could block the thread that reads or writes it for ever.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use sandwire_isolate::wire::{Event, Failure, Request};
 use sandwire_protocol::limits::FILE_PATH_MAX;
 use tokio_util::task::TaskTracker;
@@ -52,8 +53,8 @@ impl Sandbox {
         let link = self.link()?;
         let tasks = self.resources.tasks.clone();
         let owner = self.default_user();
-        // A task of its own, because a caller that leaves half-way would leave the temporary file behind: the
-        // upload that nobody takes is dropped, which removes it.
+        // A task of its own, because a caller that leaves half-way would leave a temporary file behind: the upload that
+        // nobody takes is dropped, which removes it.
         let created = self.resources.tasks.spawn(async move {
             match link.ask(|req| Request::CreateFile { req, path, mode, owner }, &[]).await?? {
                 (Event::FileCreated { temp, dest, .. }, fds) => {
@@ -85,7 +86,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// The temporary file, open for writing.
+    /// The file, open for writing.
     pub fn file(&self) -> Option<Arc<File>> {
         self.file.clone()
     }
@@ -95,9 +96,12 @@ impl Upload {
     /// # Errors
     /// See [`FileError`].
     pub async fn commit(mut self) -> Result<(), FileError> {
-        self.file = None;
+        let file = self.file.take().ok_or_else(|| Fault::inside("the file was put in its place before"))?;
+        let closed = closed(&file).map_err(|error| Fault::inside(format!("hold the file: {error}")))?;
+        drop(file);
         let (temp, dest) = (self.temp.clone(), self.dest.clone());
-        let (_done, _no_fds) = self.link.ask(|req| Request::CommitFile { req, temp, dest }, &[]).await??;
+        let fds = [closed.as_fd()];
+        let (_done, _no_fds) = self.link.ask(|req| Request::CommitFile { req, temp, dest }, &fds).await??;
         self.done = true;
         Ok(())
     }
@@ -115,6 +119,12 @@ impl Drop for Upload {
             }
         });
     }
+}
+
+/// What still leads to a file, but is not open: a program that is open for writing can't be run.
+fn closed(file: &File) -> rustix::io::Result<OwnedFd> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn regular(fds: Vec<OwnedFd>) -> Result<File, FileError> {

@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex};
 
 use sandwire_isolate::wire::{Event, Failure, Request, Spawn, Used};
 use sandwire_isolate::{CommandGroups, socket};
-use sandwire_protocol::limits::WORKERS_MAX;
+use sandwire_protocol::ErrorType;
+use sandwire_protocol::limits::{ARCHIVE_WORKERS_MAX, WORKER_TURN, WORKERS_MAX};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SetOnce, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::fault::Fault;
@@ -30,6 +32,13 @@ pub(super) struct NotStarted {
     pub(super) failure: Failure,
     /// Whether it had begun all the same.
     pub(super) begun: bool,
+}
+
+/// The right to run a worker.
+#[derive(Debug)]
+pub(super) struct WorkerTurn {
+    _archive: Option<OwnedSemaphorePermit>,
+    _worker: OwnedSemaphorePermit,
 }
 
 /// Where a command's reports arrive. Both are closed without a value if `init` dies first.
@@ -63,6 +72,7 @@ pub(super) struct Link {
     numbers: AtomicU64,
     closed: CancellationToken,
     workers: Arc<Semaphore>,
+    archives: Arc<Semaphore>,
     /// Why `init` is beyond help.
     given_up: SetOnce<String>,
 }
@@ -85,6 +95,7 @@ impl Link {
             numbers: AtomicU64::new(1),
             closed: CancellationToken::new(),
             workers: Arc::new(Semaphore::new(WORKERS_MAX)),
+            archives: Arc::new(Semaphore::new(ARCHIVE_WORKERS_MAX)),
             given_up: SetOnce::new(),
         })
     }
@@ -99,10 +110,20 @@ impl Link {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Waits until another worker may run.
-    pub(super) async fn worker_turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
+    /// Waits until another worker may run, one for an archive or for something else, but not for ever.
+    pub(super) async fn worker_turn(&self, archive: bool) -> Result<WorkerTurn, Fault> {
+        let turn = async {
+            let archive = match archive {
+                true => Some(Arc::clone(&self.archives).acquire_owned().await?),
+                false => None,
+            };
+            Ok(WorkerTurn { _archive: archive, _worker: Arc::clone(&self.workers).acquire_owned().await? })
+        };
         tokio::select! {
-            turn = Arc::clone(&self.workers).acquire_owned() => turn.map_err(|_| Fault::left()),
+            turn = timeout(WORKER_TURN, turn) => match turn {
+                Ok(turn) => turn.map_err(|_: AcquireError| Fault::left()),
+                Err(_) => Err(Fault::new(ErrorType::ServiceUnavailable, "the sandbox has other file work to do")),
+            },
             () = self.closed() => Err(Fault::left()),
         }
     }
@@ -236,11 +257,24 @@ impl Link {
             }
             waiting.answers.insert(req, sender);
         }
+        // Also when the caller leaves meanwhile: what was not sent is never answered.
+        let _asked = Asked { link: self, req };
         if let Err(error) = self.send(&request(req), fds).await {
-            lock(&self.waiting).answers.remove(&req);
             return Err(Fault::command(format!("the sandbox can't be asked: {error}")));
         }
         answer.await.map_err(|_| Fault::left())
+    }
+}
+
+/// A request whose answer somebody waits for.
+struct Asked<'a> {
+    link: &'a Link,
+    req: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        lock(&self.link.waiting).answers.remove(&self.req);
     }
 }
 
@@ -248,3 +282,6 @@ impl Link {
 fn answer<T>(waiter: Option<oneshot::Sender<T>>, value: T) {
     let _unwanted = waiter.map(|waiter| waiter.send(value));
 }
+
+#[cfg(test)]
+mod tests;

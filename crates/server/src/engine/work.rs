@@ -14,20 +14,20 @@ use sandwire_isolate::wire::Request;
 use sandwire_protocol::limits::{ARCHIVE_DEADLINE, ARCHIVE_PIPE_BYTES, WORK_GRACE};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe::{Receiver, Sender};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::fault::Fault;
 use super::files::FileError;
-use super::link::Link;
+use super::link::{Link, WorkerTurn};
 use super::sandbox::Sandbox;
 
 /// A worker's reports.
 pub struct Work {
     reports: BufReader<Receiver>,
+    reported: usize,
     until: Instant,
     link: Arc<Link>,
-    _turn: OwnedSemaphorePermit,
+    _turn: WorkerTurn,
 }
 
 impl Sandbox {
@@ -64,7 +64,7 @@ impl Sandbox {
 
     async fn start(&self, job: Job, deadline: Duration, data: Option<OwnedFd>) -> Result<Work, FileError> {
         let link = self.link()?;
-        let turn = link.worker_turn().await?;
+        let turn = link.worker_turn(data.is_some()).await?;
         let until = Instant::now() + deadline + WORK_GRACE;
         let seconds = u32::try_from(deadline.as_secs()).unwrap_or(u32::MAX);
         let (ours, theirs) = io::pipe().map_err(broken)?;
@@ -72,11 +72,16 @@ impl Sandbox {
         let fds: Vec<_> =
             [Some(theirs.as_fd()), data.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
         let (_done, _no_fds) = link.ask(|req| Request::Work { req, job, seconds }, &fds).await??;
-        Ok(Work { reports: BufReader::new(reports), until, link, _turn: turn })
+        Ok(Work { reports: BufReader::new(reports), reported: 0, until, link, _turn: turn })
     }
 }
 
 impl Work {
+    /// Bytes of all reports so far, about what they take in memory and in an answer.
+    pub fn reported(&self) -> usize {
+        self.reported
+    }
+
     /// The next report; after [`Record::End`] or [`Record::Failed`] there is none.
     ///
     /// # Errors
@@ -86,6 +91,7 @@ impl Work {
         let mut reports = (&mut self.reports).take(RECORD_MAX as u64);
         let read = timeout_at(self.until, reports.read_until(b'\n', &mut line)).await;
         read.map_err(|_| FileError::Late)?.map_err(broken)?;
+        self.reported += line.len();
         if line.is_empty() {
             if self.link.is_closed() {
                 return Err(Fault::left().into());

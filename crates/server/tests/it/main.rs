@@ -29,3 +29,5 @@ mod sse;
 mod terminal;
 #[cfg(test)]
 mod updates;
+#[cfg(test)]
+mod workers;

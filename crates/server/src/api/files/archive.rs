@@ -10,19 +10,20 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use sandwire_isolate::job::Record;
 use sandwire_protocol::ErrorType;
 use sandwire_protocol::limits::{ARCHIVE_STALL, FILE_CHUNK};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::pipe::Sender;
+use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::search::check;
 use super::{Target, file_error};
 use crate::api::{ApiError, App, Named};
-use crate::engine::Fault;
+use crate::engine::{Fault, Work};
 
 /// `GET /archive`: what goes wrong after the first byte breaks the answer off.
 pub(in crate::api) async fn pack(
@@ -35,27 +36,46 @@ pub(in crate::api) async fn pack(
     let sandbox = app.usable(&id).await?;
     let failed = |error| file_error(ErrorType::ReadError, error);
     let (mut work, data) = sandbox.pack(path).await.map_err(failed)?;
-    match work.next().await.map_err(failed)? {
+    match timeout(ARCHIVE_STALL, work.next())
+        .await
+        .map_err(|_| stalled(ErrorType::ReadError))?
+        .map_err(failed)?
+    {
         Record::Ready => {}
         Record::Failed(failure) => return Err(failed(failure.into())),
         _ => return Err(Fault::inside("the sandbox gave an unexpected answer").into()),
     }
-    // The sandbox goes along, which is in use until the end.
-    let chunks = stream::try_unfold((data, work, sandbox), |(mut data, mut work, sandbox)| async move {
-        let mut chunk = BytesMut::with_capacity(FILE_CHUNK);
-        let read = timeout(ARCHIVE_STALL, data.read_buf(&mut chunk)).await;
-        if read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? > 0 {
-            return Ok(Some((chunk.freeze(), (data, work, sandbox))));
-        }
-        match work.done().await {
-            Ok(()) => Ok(None),
-            Err(error) => {
-                tracing::info!(sandbox = %sandbox.id(), %error, "archive broken off");
-                Err(io::Error::other(error))
-            }
+    let (sender, chunks) = mpsc::channel(1);
+    // A task of its own, so that a client that takes nothing ends it too. The sandbox goes along, which is in use until
+    // the end.
+    let moved = tokio::spawn(async move {
+        let moved = tokio::select! {
+            moved = receive(data, work, &sender) => moved,
+            () = sender.closed() => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        moved.inspect_err(|error| tracing::info!(sandbox = %sandbox.id(), %error, "archive broken off"))
+    });
+    let chunks = stream::try_unfold((chunks, moved), |(mut chunks, moved)| async move {
+        match chunks.recv().await {
+            Some(chunk) => Ok(Some((chunk, (chunks, moved)))),
+            None => moved.await.unwrap_or_else(|error| Err(io::Error::other(error))).map(|()| None),
         }
     });
     Ok(([(CONTENT_TYPE, "application/x-tar")], Body::from_stream(chunks)))
+}
+
+/// Takes an archive from the worker to whoever sends it on, until its end or until one of them stalls.
+async fn receive(mut data: Receiver, mut work: Work, chunks: &mpsc::Sender<Bytes>) -> io::Result<()> {
+    let stalled = |_| io::Error::from(io::ErrorKind::TimedOut);
+    loop {
+        let mut chunk = BytesMut::with_capacity(FILE_CHUNK);
+        if timeout(ARCHIVE_STALL, data.read_buf(&mut chunk)).await.map_err(stalled)?? == 0 {
+            let done = timeout(ARCHIVE_STALL, work.done()).await.map_err(stalled)?;
+            return done.map_err(io::Error::other);
+        }
+        let taken = timeout(ARCHIVE_STALL, chunks.send(chunk.freeze())).await.map_err(stalled)?;
+        taken.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+    }
 }
 
 /// `PUT` and `POST /archive`: the body is the archive. The first entry that can't be extracted ends it.
@@ -75,7 +95,7 @@ pub(in crate::api) async fn unpack(
         biased;
         sent = send(body, data) => {
             sent?;
-            timeout(ARCHIVE_STALL, done).await.map_err(|_| stalled())?
+            timeout(ARCHIVE_STALL, done).await.map_err(|_| stalled(ErrorType::WriteError))?
         }
         // It failed, its sandbox was stopped, or the archive is over: whoever sends the rest is told.
         done = &mut done => done,
@@ -91,13 +111,13 @@ async fn send(body: Body, mut data: Sender) -> Result<(), ApiError> {
             Ok(Ok(())) => {}
             // The worker has ended and says why; it may be that the archive was over.
             Ok(Err(_)) => return Ok(()),
-            Err(_) => return Err(stalled()),
+            Err(_) => return Err(stalled(ErrorType::WriteError)),
         }
     }
     Ok(())
 }
 
-fn stalled() -> ApiError {
+fn stalled(operation: ErrorType) -> ApiError {
     let message = format!("nothing moved for {} seconds inside the sandbox", ARCHIVE_STALL.as_secs());
-    ApiError::new(ErrorType::WriteError, message)
+    ApiError::with_status(StatusCode::GATEWAY_TIMEOUT, operation, message)
 }

@@ -2,7 +2,6 @@
 //! it. `docs/WIRE.md` describes them.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::body::Body;
@@ -12,19 +11,17 @@ use axum::http::StatusCode;
 use sandwire_isolate::job::{Entry, Job, Kind, Record};
 use sandwire_protocol::ErrorType;
 use sandwire_protocol::limits::{
-    FILE_PATH_MAX, LIST_PAGE_DEFAULT, SEARCH_DEADLINE, SEARCH_LIMIT_MAX, STAT_PATHS_MAX, WORK_DEADLINE,
+    FILE_PATH_MAX, LIST_PAGE_DEFAULT, SEARCH_BYTES_MAX, SEARCH_DEADLINE, SEARCH_LIMIT_MAX, STAT_PATHS_MAX,
+    WORK_DEADLINE,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::search::{check, invalid};
 use super::{OCTAL, errno_error, file_error, mode};
-use crate::api::clock::rfc3339;
+use crate::api::clock::rfc3339_of;
 use crate::api::{ApiError, App, Named, body};
 use crate::engine::{FileError, Sandbox};
-
-/// The last second that has four digits for its year.
-const LAST_SECOND: u64 = 253_402_300_799;
 
 #[derive(Deserialize, JsonSchema)]
 pub(in crate::api) struct MakeDirectory {
@@ -198,10 +195,13 @@ pub(in crate::api) async fn list(
         Record::Entry(entry) => Some(entry.into()),
         _ => None,
     });
-    Ok(Json(Listed { entries: entries.collect(), next: truncated.then_some(offset.saturating_add(limit)) }))
+    let entries: Vec<_> = entries.collect();
+    // What vanished meanwhile has no place in the directory any more, so the next page begins after what is here.
+    let next = truncated.then_some(offset.saturating_add(entries.len()));
+    Ok(Json(Listed { entries, next }))
 }
 
-/// All records of work that has a known number of them.
+/// The records of work that has a known number of them, up to a number of bytes; whether there are more.
 async fn collect(sandbox: &Sandbox, job: Job) -> Result<(Vec<Record>, bool), ApiError> {
     let failed = |error| file_error(ErrorType::ReadError, error);
     let mut work = sandbox.work(job, SEARCH_DEADLINE).await.map_err(failed)?;
@@ -210,16 +210,15 @@ async fn collect(sandbox: &Sandbox, job: Job) -> Result<(Vec<Record>, bool), Api
         match work.next().await.map_err(failed)? {
             Record::End { truncated } => return Ok((records, truncated)),
             Record::Failed(failure) => return Err(failed(FileError::Inside(failure))),
+            _ if work.reported() > SEARCH_BYTES_MAX => return Ok((records, true)),
             record => records.push(record),
         }
     }
 }
 
-/// When something was last modified, as far as years have four digits.
+/// When something was last modified.
 pub(super) fn modified_at(entry: &Entry) -> String {
-    let seconds = u64::try_from(entry.modified).unwrap_or_default().min(LAST_SECOND);
-    let since: SystemTime = UNIX_EPOCH + Duration::new(seconds, entry.modified_nanos.min(999_999_999));
-    rfc3339(since)
+    rfc3339_of(entry.modified, entry.modified_nanos / 1_000_000)
 }
 
 impl From<Kind> for FileType {

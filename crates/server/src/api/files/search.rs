@@ -78,7 +78,7 @@ pub(in crate::api) async fn glob(
     Pattern::new(&pattern).map_err(|why| invalid("pattern", &why))?;
     let sandbox = app.usable(&id).await?;
     search(&sandbox, Job::Glob { path, pattern, limit }, |record| match record {
-        Record::Entry(entry) => Some((entry.path.len(), GlobMatch::from(entry))),
+        Record::Entry(entry) => Some(GlobMatch::from(entry)),
         _ => None,
     })
     .await
@@ -97,7 +97,7 @@ pub(in crate::api) async fn grep(
     glob.as_deref().map(Pattern::of_names).transpose().map_err(|why| invalid("glob", &why))?;
     let sandbox = app.usable(&id).await?;
     search(&sandbox, Job::Grep { path, pattern, glob, limit }, |record| match record {
-        Record::Line { path, line, text } => Some((path.len() + text.len(), GrepMatch { path, line, text })),
+        Record::Line { path, line, text } => Some(GrepMatch { path, line, text }),
         _ => None,
     })
     .await
@@ -107,26 +107,20 @@ pub(in crate::api) async fn grep(
 async fn search<T>(
     sandbox: &Sandbox,
     job: Job,
-    take: impl Fn(Record) -> Option<(usize, T)>,
+    take: impl Fn(Record) -> Option<T>,
 ) -> Result<Json<Found<T>>, ApiError> {
     let failed = |error| file_error(ErrorType::ReadError, error);
     if let Job::Glob { path, .. } | Job::Grep { path, .. } = &job {
         check(path)?;
     }
     let mut work = sandbox.work(job, SEARCH_DEADLINE).await.map_err(failed)?;
-    let (mut matches, mut bytes) = (Vec::new(), 0);
+    let mut matches = Vec::new();
     let truncated = loop {
         match work.next().await {
             Ok(Record::End { truncated }) => break truncated,
             Ok(Record::Failed(failure)) => return Err(failed(failure.into())),
-            Ok(record) => {
-                let Some((size, found)) = take(record) else { continue };
-                bytes += size;
-                if bytes > SEARCH_BYTES_MAX {
-                    break true;
-                }
-                matches.push(found);
-            }
+            Ok(_) if work.reported() > SEARCH_BYTES_MAX => break true,
+            Ok(record) => matches.extend(take(record)),
             Err(FileError::Late) => break true,
             Err(error) => return Err(failed(error)),
         }
