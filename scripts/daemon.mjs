@@ -33,7 +33,7 @@ export async function startDaemon(stateDir, { program = installed, env = {} } = 
   /** Ends it by a signal, or waits a moment for an end of its own; resolves with the exit code or the signal of the end. */
   const end = async (signal) => {
     if (signal) child.kill(signal);
-    const dead = await Promise.race([exited, signal ? new Promise(() => {}) : sleep(5000)]);
+    const dead = await Promise.race([exited, signal ? new Promise(() => {}) : sleep(5000, undefined, { ref: false })]);
     if (!dead) return child.kill("SIGKILL") && (await exited, "alive");
     const [code, by] = dead;
     return by ?? code;

@@ -186,6 +186,10 @@ impl Engine {
         }
         let (sandbox, orders) = Sandbox::remembered(&row, name, settings, Arc::clone(&self.resources));
         if row.phase == StoredPhase::Live {
+            if keep {
+                // Its server may have died before it made one; from here on a sandbox without files has lost them.
+                resources::make_dir(&self.resources.dir(row.id))?;
+            }
             sandbox.save_blocking()?;
         }
         lock(&self.registry).insert(&sandbox);

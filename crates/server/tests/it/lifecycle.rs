@@ -167,6 +167,24 @@ async fn what_does_not_persist_is_gone_before_anybody_can_look() {
 }
 
 #[tokio::test]
+async fn one_that_was_written_down_and_never_made_is_usable() {
+    let server = server();
+    let made = make(&server, json!({"name": "box"})).await;
+    server.call("POST", &format!("{BOXES}/box/stop"), "").await;
+    let (dir, id) = (server.state_dir().join("boxes"), made["id"].as_str().unwrap().to_owned());
+    let database = rusqlite::Connection::open(server.state_dir().join("sandwired.db")).unwrap();
+    database.busy_timeout(Duration::from_secs(5)).unwrap();
+    let server = server.restart().await;
+    // As a server leaves it that is killed between the row and the directory.
+    std::fs::remove_dir_all(dir.join(&id)).unwrap();
+    database.execute("UPDATE sandboxes SET phase = 'live', stopped_at = NULL", []).unwrap();
+    drop(database);
+    let server = server.restart().await.restart().await;
+    assert_eq!(status(&server, "box").await, "stopped");
+    write(&server, &made, "a").await;
+}
+
+#[tokio::test]
 async fn files_that_are_missing_are_told() {
     let server = server();
     let made = make(&server, json!({"name": "box"})).await;
