@@ -11,10 +11,11 @@ import { isMain, main, root, run, step, StepError } from "./step.mjs";
 import { withWorkDirectory } from "./workdir.mjs";
 
 const maxPackages = 2;
-const maxBytes = 15 * 1024 ** 2;
+/** What ships is optimised across crates; what the tests build in a third of the time is not, and larger for it. */
+const maxMegabytes = { dist: 15, release: 20 };
 
-/** Does it all below `work`. */
-export async function packCheck(work) {
+/** Does it all below `work`, with what was built by that cargo profile. */
+export async function packCheck(work, profile = "dist") {
   const dir = await mkdtemp(join(work, "pack-"));
   const tarballs = join(dir, "tarballs");
   const app = join(dir, "app");
@@ -22,7 +23,7 @@ export async function packCheck(work) {
   const files = [await pack(root, tarballs), await pack(join(root, "npm", platformName()), tarballs)];
   await step("the licences are in both tarballs", () => licensed(files));
   await step("npm install, offline", () => install(app, files));
-  await step("size and number of packages", () => measure(app));
+  await step("size and number of packages", () => measure(app, maxMegabytes[profile]));
   await step("the README's example, as an ES module", () => runExample(app, "agent.mjs"));
   await step("the same, as CommonJS", () => runExample(app, "agent.cjs"));
   await rm(dir, { recursive: true });
@@ -47,12 +48,12 @@ async function install(app, files) {
   await run("npm", ["install", "--offline", "--no-audit", "--no-fund", "--cache", cache, ...files], { cwd: app });
 }
 
-async function measure(app) {
+async function measure(app, most) {
   const packages = (await run("npm", ["ls", "--all", "--parseable"], { cwd: app })).trim().split("\n").length - 1;
   const bytes = 1024 * Number((await run("du", ["-sk", join(app, "node_modules")])).split("\t")[0]);
   const megabytes = `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
   if (packages > maxPackages) throw new StepError(`${packages} packages, ${maxPackages} are allowed`);
-  if (bytes > maxBytes) throw new StepError(`${megabytes} on disk, ${maxBytes / 1024 ** 2} MiB are allowed`);
+  if (bytes > most * 1024 ** 2) throw new StepError(`${megabytes} on disk, ${most} MiB are allowed`);
   const scripts = await installScripts(join(app, "node_modules"));
   if (scripts.length > 0) throw new StepError(`install scripts: ${scripts.join(", ")}`);
   return `${packages} packages, ${megabytes}`;
@@ -87,7 +88,8 @@ function toCommonJs(source) {
 if (isMain(import.meta.url)) {
   main(async () => {
     const { values } = parseArgs({ options: { "as-is": { type: "boolean" } } });
-    if (!values["as-is"]) await build("release");
-    await withWorkDirectory(packCheck);
+    const profile = values["as-is"] ? "dist" : "release";
+    if (!values["as-is"]) await build(profile);
+    await withWorkDirectory((work) => packCheck(work, profile));
   });
 }

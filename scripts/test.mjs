@@ -68,7 +68,7 @@ function suites(work, users) {
     ["the server against its own description", () => schemathesis(work, 10)],
     ["processes and leaks", vitestOf("process")],
     ...users.map((user) => [`real server, as ${user}: e2e`, () => e2eAs(user, work)]),
-    ["the package, installed elsewhere", () => packCheck(work)],
+    ["the package, installed elsewhere", () => packCheck(work, "release")],
   ];
 }
 
