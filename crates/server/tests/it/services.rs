@@ -320,27 +320,6 @@ async fn an_answer_streams_before_it_is_complete() {
 }
 
 #[tokio::test]
-async fn who_left_is_listened_to_no_more() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let service = Service::of(listener.local_addr().unwrap().port(), json!({})).await;
-    let address = service.server.listen().await;
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n{TOKEN}: {}\r\n\r\n", service.host, service.token());
-    for endless in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 102 Processing\r\nx: y\r\n\r\n"] {
-        let mut caller = TcpStream::connect(address).await.unwrap();
-        caller.write_all(request.as_bytes()).await.unwrap();
-        let (mut program, _) = listener.accept().await.unwrap();
-        read_until(&mut program, "\r\n\r\n").await;
-        let many = endless.repeat(1000);
-        for _ in 0..10 {
-            program.write_all(many.as_bytes()).await.unwrap();
-        }
-        drop(caller);
-        let refused = async { while program.write_all(many.as_bytes()).await.is_ok() {} };
-        tokio::time::timeout(std::time::Duration::from_secs(20), refused).await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn a_body_passes_however_it_is_framed() {
     let service = Service::of(program().await, json!({})).await;
     let address = service.server.listen().await;
